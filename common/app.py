@@ -1,0 +1,92 @@
+"""create_app(): what all services have in common is attached here and nowhere else."""
+
+from collections.abc import AsyncIterator, Awaitable, Callable, Mapping, Sequence
+from contextlib import AbstractAsyncContextManager, asynccontextmanager
+from dataclasses import dataclass
+from typing import Any, Generic, TypeVar
+
+import structlog
+from fastapi import APIRouter, FastAPI, Request, Response
+from fastapi.responses import ORJSONResponse
+
+from common.errors import install_error_handlers
+from common.logging import configure_logging
+from common.metrics import metrics_response
+from common.middleware import RequestMiddleware
+from common.settings import Environment, ServiceSettings, load_settings
+
+API_VERSION = "1.0.0"
+SettingsT = TypeVar("SettingsT", bound=ServiceSettings)
+ReadinessCheck = Callable[[], Awaitable[bool]]
+State = Mapping[str, Any]
+
+
+@dataclass(frozen=True)
+class Service(Generic[SettingsT]):
+    """One service: its name, its settings, its routes, and how its collaborators are built.
+
+    `build` yields what requests find in `request.state`; the key `readiness` maps a name to a check.
+    """
+
+    name: str
+    summary: str
+    settings_type: type[SettingsT]
+    build: Callable[[SettingsT], AbstractAsyncContextManager[State]]
+    routers: Sequence[APIRouter]
+
+
+def create_app(service: Service[SettingsT], settings: SettingsT | None = None) -> FastAPI:
+    """Make the web application of `service`; settings are read when it starts, unless given."""
+
+    @asynccontextmanager
+    async def lifespan(_app: FastAPI) -> AsyncIterator[State]:
+        chosen = settings or load_settings(service.settings_type)
+        configure_logging(
+            service=service.name,
+            level="debug" if chosen.debug else chosen.log_level,
+            json_lines=not (chosen.debug and chosen.environment is Environment.DEVELOPMENT),
+        )
+        log = structlog.get_logger()
+        async with service.build(chosen) as state:
+            log.info("service.started", environment=chosen.environment.value)
+            yield {"max_body_bytes": chosen.max_body_bytes, **state}
+        log.info("service.stopped")
+
+    app = FastAPI(
+        title=f"Assay {service.name}",
+        summary=service.summary,
+        version=API_VERSION,
+        lifespan=lifespan,
+        default_response_class=ORJSONResponse,
+        redoc_url=None,
+    )
+    install_error_handlers(app)
+    app.include_router(_operations)
+    for router in service.routers:
+        app.include_router(router)
+    app.add_middleware(RequestMiddleware, service=service.name)
+    return app
+
+
+_operations = APIRouter(tags=["operations"])
+
+
+@_operations.get("/health")
+async def health() -> dict[str, str]:
+    """Answer while the process is alive."""
+    return {"status": "alive"}
+
+
+@_operations.get("/ready", responses={503: {"description": "Something this service needs is not there yet"}})
+async def ready(request: Request) -> Response:
+    """Answer 200 when this service can do its work, otherwise 503; the body names each check."""
+    checks: Mapping[str, ReadinessCheck] = request.state.readiness
+    results = {name: await check() for name, check in checks.items()}
+    is_ready = all(results.values())
+    return ORJSONResponse({"ready": is_ready, "checks": results}, status_code=200 if is_ready else 503)
+
+
+@_operations.get("/metrics", response_class=Response)
+async def metrics() -> Response:
+    """Return this process's metrics in Prometheus' text format."""
+    return metrics_response()

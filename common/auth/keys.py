@@ -1,0 +1,95 @@
+"""user_service's public keys: fetched, kept, refreshed; and tokens that were verified with them, remembered."""
+
+import asyncio
+import time
+from collections import OrderedDict
+from collections.abc import Mapping
+
+import httpx
+import structlog
+
+from common.auth.gate import Expected, key_id, open_token
+from common.auth.principal import Principal, UnauthenticatedError
+from common.clock import epoch_ms
+
+REFRESH_S = 60.0
+UNKNOWN_KEY_FETCH_S = 60.0
+MAX_REMEMBERED = 10_000
+MAX_KEYS = 16
+_log = structlog.get_logger()
+
+
+class PublicKeys:
+    """The current key set; a failed or empty fetch leaves the old set in place."""
+
+    def __init__(self, client: httpx.AsyncClient) -> None:
+        self._client = client
+        self._keys: dict[str, Mapping[str, str]] = {}
+        self._last_unknown = float("-inf")
+        self._fetching = asyncio.Lock()
+
+    @property
+    def loaded(self) -> bool:
+        """Whether any key is known."""
+        return bool(self._keys)
+
+    async def find(self, kid: str) -> Mapping[str, str]:
+        """Return the key named `kid`; raises `UnauthenticatedError`.
+
+        An unknown id costs at most one fetch a minute, whoever asks.
+        """
+        if kid not in self._keys and time.monotonic() - self._last_unknown >= UNKNOWN_KEY_FETCH_S:
+            self._last_unknown = time.monotonic()
+            await self.refresh()
+        if kid not in self._keys:
+            raise UnauthenticatedError
+        return self._keys[kid]
+
+    async def refresh(self) -> bool:
+        """Fetch the key set once; return whether it is now known."""
+        async with self._fetching:
+            try:
+                response = await self._client.get("/.well-known/jwks.json")
+                response.raise_for_status()
+                found = _key_set(response.json())
+            except (httpx.HTTPError, ValueError, KeyError, TypeError, AttributeError) as error:
+                _log.warning("keys.not_fetched", error=type(error).__name__)
+                return False
+            if found:
+                self._keys = found
+            return bool(found)
+
+    async def keep_fresh(self) -> None:
+        """Fetch the key set every minute, every second until the first success; runs until cancelled."""
+        while True:
+            await self.refresh()
+            await asyncio.sleep(REFRESH_S if self.loaded else 1.0)
+
+
+class TokenVerifier:
+    """Turns a bearer token into a principal, remembering those it has verified until they expire."""
+
+    def __init__(self, keys: PublicKeys, *, expected: Expected) -> None:
+        self._keys = keys
+        self._expected = expected
+        self._remembered: OrderedDict[str, Principal] = OrderedDict()
+
+    async def verify(self, token: str) -> Principal:
+        """Return who holds `token`; raises `UnauthenticatedError`."""
+        now = epoch_ms() // 1000
+        known = self._remembered.get(token)
+        if known is not None and known.expires_at > now:
+            return known
+        key = await self._keys.find(key_id(token))
+        principal = open_token(token, key, expected=self._expected, now=now)
+        self._remembered[token] = principal
+        if len(self._remembered) > MAX_REMEMBERED:
+            self._remembered.popitem(last=False)
+        return principal
+
+
+def _key_set(document: Mapping[str, object]) -> dict[str, Mapping[str, str]]:
+    keys = document["keys"]
+    if not isinstance(keys, list) or len(keys) > MAX_KEYS:
+        raise ValueError("a key set is a list of a few keys")
+    return {key["kid"]: {name: str(key[name]) for name in ("kty", "n", "e", "alg")} for key in keys}

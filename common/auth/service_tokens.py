@@ -1,0 +1,61 @@
+"""The token this service shows to the others: fetched with client credentials, renewed at half its life."""
+
+import asyncio
+import time
+
+import httpx
+import structlog
+from pydantic import ValidationError
+
+from common.contracts.tokens import ServiceToken, ServiceTokenRequest
+from common.errors import UnavailableError
+
+RETRY_S = 1.0
+_log = structlog.get_logger()
+
+
+class ServiceTokens:
+    """Keeps one token at hand; while user_service is away the last one is used until it expires."""
+
+    def __init__(self, client: httpx.AsyncClient, *, credentials: ServiceTokenRequest) -> None:
+        self._client = client
+        self._credentials = credentials
+        self._token = ""
+        self._expires = self._renew_at = float("-inf")
+
+    @property
+    def available(self) -> bool:
+        """Whether a token is at hand that has not expired."""
+        return time.monotonic() < self._expires
+
+    def header(self) -> dict[str, str]:
+        """Return the Authorization header; raises `UnavailableError` when there is no token to show."""
+        if not self.available:
+            raise UnavailableError("There is no service token yet.")
+        return {"Authorization": f"Bearer {self._token}"}
+
+    async def keep_fresh(self) -> None:
+        """Fetch a token now and at half of each one's life; runs until cancelled."""
+        while True:
+            await self.renew()
+            await asyncio.sleep(max(RETRY_S, self._renew_at - time.monotonic()))
+
+    async def renew(self) -> bool:
+        """Fetch a token once; return whether that worked."""
+        asked = time.monotonic()
+        body = {
+            "client_id": self._credentials.client_id,
+            "client_secret": self._credentials.client_secret.get_secret_value(),
+        }
+        try:
+            response = await self._client.post("/v1/internal/service-tokens", json=body)
+            response.raise_for_status()
+            token = ServiceToken.model_validate_json(response.content)
+        except (httpx.HTTPError, ValidationError) as error:
+            _log.warning("service_token.not_fetched", error=type(error).__name__)
+            self._renew_at = asked + RETRY_S
+            return False
+        self._token = token.access_token
+        self._expires = asked + token.expires_in
+        self._renew_at = asked + token.expires_in / 2
+        return True

@@ -1,0 +1,80 @@
+"""Collects concurrent items and passes them on together: one commit, one request, one fsync for all who wait."""
+
+import asyncio
+from collections import deque
+from collections.abc import Awaitable, Callable, Sequence
+from typing import Generic, TypeVar
+
+import structlog
+
+from common.errors import OverloadedError
+from common.metrics import BATCH_SIZE, QUEUE_LENGTH
+
+ItemT = TypeVar("ItemT")
+ResultT = TypeVar("ResultT")
+Process = Callable[[Sequence[ItemT]], Awaitable[Sequence[ResultT | Exception]]]
+_log = structlog.get_logger()
+
+
+class Batches(Generic[ItemT, ResultT]):
+    """Hands waiting items to `process` as batches, at most `lanes` of them at a time.
+
+    `process` answers each item with its own result or error, in order. An item that was taken is processed even
+    when the one who waits for it goes away. Items beyond `max_waiting` are refused with `OverloadedError`.
+    """
+
+    def __init__(
+        self,
+        process: Process[ItemT, ResultT],
+        *,
+        name: str,
+        lanes: int = 2,
+        max_batch: int = 256,
+        max_waiting: int = 1024,
+    ) -> None:
+        self._process = process
+        self._lanes = lanes
+        self._max_batch = max_batch
+        self._max_waiting = max_waiting
+        self._waiting: deque[tuple[ItemT, asyncio.Future[ResultT]]] = deque()
+        self._running: set[asyncio.Task[None]] = set()
+        self._size = BATCH_SIZE.labels(name)
+        self._length = QUEUE_LENGTH.labels(name)
+
+    async def submit(self, item: ItemT) -> ResultT:
+        """Return what became of `item`; raises its own error, or `OverloadedError` when too many wait."""
+        if len(self._waiting) >= self._max_waiting:
+            raise OverloadedError
+        result: asyncio.Future[ResultT] = asyncio.get_running_loop().create_future()
+        self._waiting.append((item, result))
+        if len(self._running) < self._lanes:
+            lane = asyncio.create_task(self._run_lane())
+            self._running.add(lane)
+            lane.add_done_callback(self._running.discard)
+        return await result
+
+    async def drain(self) -> None:
+        """Wait until nothing is running or waiting."""
+        while self._running:
+            await asyncio.wait(self._running)
+
+    async def _run_lane(self) -> None:
+        while self._waiting:
+            batch = [self._waiting.popleft() for _ in range(min(len(self._waiting), self._max_batch))]
+            self._size.observe(len(batch))
+            self._length.set(len(self._waiting))
+            results = await self._results([item for item, _ in batch])
+            for (_, waiter), result in zip(batch, results, strict=True):
+                if waiter.done():
+                    continue
+                if isinstance(result, Exception):
+                    waiter.set_exception(result)
+                else:
+                    waiter.set_result(result)
+
+    async def _results(self, items: Sequence[ItemT]) -> Sequence[ResultT | Exception]:
+        try:
+            return await self._process(items)
+        except Exception as error:  # noqa: BLE001 - the boundary: every waiter gets the error as its own result
+            _log.exception("batch.failed", items=len(items))
+            return [error] * len(items)

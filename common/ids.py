@@ -1,0 +1,12 @@
+"""Identifiers: a prefix that says what it names, then 128 bits that sort by time of making."""
+
+import os
+import time
+
+_ALPHABET = "0123456789abcdefghjkmnpqrstvwxyz"  # Crockford base 32, lower case
+
+
+def new_id(prefix: str) -> str:
+    """Return e.g. `dec_01jd3v...`: 48 bits of milliseconds and 80 random bits, as a ULID lays them out."""
+    value = (time.time_ns() // 1_000_000) << 80 | int.from_bytes(os.urandom(10), "big")
+    return f"{prefix}_" + "".join([_ALPHABET[value >> shift & 31] for shift in range(125, -1, -5)])

@@ -1,0 +1,26 @@
+"""The metrics every service has; a service adds its own beside the code that counts."""
+
+from prometheus_client import CONTENT_TYPE_LATEST, Counter, Gauge, Histogram, generate_latest
+from starlette.responses import Response
+
+REQUESTS = Counter("assay_http_requests_total", "Requests answered.", ["method", "route", "status"])
+REQUEST_SECONDS = Histogram(
+    "assay_http_request_seconds",
+    "Time from the first header to the last byte of the answer.",
+    ["method", "route"],
+    buckets=(0.001, 0.0025, 0.005, 0.01, 0.02, 0.05, 0.1, 0.2, 0.3, 0.5, 1, 2.5, 10),
+)
+OUTBOX_PENDING = Gauge("assay_outbox_pending", "Rows that still have to be told.", ["target"])
+OUTBOX_OLDEST_SECONDS = Gauge("assay_outbox_oldest_seconds", "Age of the oldest such row.", ["target"])
+BATCH_SIZE = Histogram(
+    "assay_batch_items",
+    "Items that shared one batch.",
+    ["batches"],
+    buckets=(1, 2, 4, 8, 16, 32, 64, 128, 256),
+)
+QUEUE_LENGTH = Gauge("assay_batch_waiting", "Items waiting for a batch.", ["batches"])
+
+
+def metrics_response() -> Response:
+    """Return all metrics of this process in Prometheus' text format."""
+    return Response(generate_latest(), headers={"Content-Type": CONTENT_TYPE_LATEST})

@@ -1,0 +1,90 @@
+"""Settings every service has, and the one place that knows where settings come from.
+
+A value is taken from the first of these that names it: a flag (`--port 8000`), the environment (`PORT=8000`),
+the file named by `SETTINGS_FILE` (default `.env` in the working directory), the default written here.
+"""
+
+import os
+import sys
+from enum import StrEnum
+from typing import Self, TypeVar
+
+from pydantic import Field, SecretStr, model_validator
+from pydantic_settings import BaseSettings, SettingsConfigDict
+
+PLACEHOLDER = "change-me"
+MIN_SECRET_LENGTH = 32
+
+
+class Environment(StrEnum):
+    """Where this process runs; production refuses placeholder secrets."""
+
+    DEVELOPMENT = "development"
+    TEST = "test"
+    PRODUCTION = "production"
+
+
+class ServiceSettings(BaseSettings):
+    """What all five services are told; a service's own class adds its own."""
+
+    model_config = SettingsConfigDict(
+        extra="ignore",
+        frozen=True,
+        cli_kebab_case=True,
+        cli_ignore_unknown_args=False,
+        cli_hide_none_type=True,
+        cli_avoid_json=True,
+        hide_input_in_errors=True,
+    )
+
+    environment: Environment = Field(
+        Environment.DEVELOPMENT,
+        description="development, test or production; production refuses placeholders",
+    )
+    debug: bool = Field(False, description="log at debug level and in colours")
+    host: str = Field("127.0.0.1", description="address to listen on")
+    port: int = Field(8000, ge=0, le=65535, description="port to listen on")
+    log_level: str = Field(
+        "info", pattern="^(debug|info|warning|error)$", description="least level that is logged"
+    )
+    graceful_shutdown_s: int = Field(
+        10, ge=1, le=300, description="seconds that running requests get to finish"
+    )
+    max_body_bytes: int = Field(65_536, ge=1024, description="longest request body that is read")
+    user_service_url: str = Field(
+        "http://127.0.0.1:8001", description="where tokens and public keys come from"
+    )
+    token_issuer: str = Field("assay", description="the issuer that tokens must name")
+    token_audience: str = Field("assay", description="the audience that tokens must name")
+    service_client_secret: SecretStr = Field(
+        SecretStr(PLACEHOLDER), description="this service's secret for getting service tokens"
+    )
+
+    @model_validator(mode="after")
+    def _refuse_placeholders_in_production(self) -> Self:
+        if self.environment is not Environment.PRODUCTION:
+            return self
+        for name in type(self).model_fields:
+            value = getattr(self, name)
+            if not isinstance(value, SecretStr):
+                continue
+            secret = value.get_secret_value()
+            if secret.startswith(PLACEHOLDER) or 0 < len(secret) < MIN_SECRET_LENGTH:
+                message = f"{name.upper()} is a placeholder or shorter than {MIN_SECRET_LENGTH} characters"
+                raise ValueError(message)
+        return self
+
+
+SettingsT = TypeVar("SettingsT", bound="ServiceSettings")
+
+
+def load_settings(settings_type: type[SettingsT], *, flags: list[str] | None = None) -> SettingsT:
+    """Read the settings of one service: `flags`, then the environment, then the file, then defaults.
+
+    Raises `pydantic.ValidationError` naming every field that is wrong, without its value.
+    """
+    return settings_type(
+        _env_file=os.environ.get("SETTINGS_FILE", ".env"),
+        _cli_parse_args=flags or False,
+        _cli_prog_name=sys.argv[0],
+    )
