@@ -1,0 +1,100 @@
+"""Small honest stand-ins for what leaves a process."""
+
+from collections.abc import Iterable
+from typing import Any
+
+from starlette.applications import Starlette
+from starlette.requests import Request
+from starlette.responses import JSONResponse
+from starlette.routing import Route
+
+from common.auth.signing import SigningKey, generate_signing_key, public_jwk, sign_access_token, unlock
+from common.clock import epoch_ms
+from common.contracts.institutions import Institution, InstitutionMode
+from common.contracts.tokens import Scope, TokenUse
+from common.ids import new_id
+
+PASSPHRASE = "a passphrase for tests only, long enough"
+USER_SCOPES = (
+    Scope.SCORE_WRITE,
+    Scope.DECISIONS_READ,
+    Scope.ALERTS_READ,
+    Scope.AUDIT_READ,
+    Scope.PROFILE_WRITE,
+)
+
+
+class FakeUserService:
+    """Publishes one key, signs what tests ask for, hands out service tokens and recipients."""
+
+    def __init__(self) -> None:
+        self.key: SigningKey = unlock(generate_signing_key(passphrase=PASSPHRASE), passphrase=PASSPHRASE)
+        self.recipients: dict[str, list[str]] = {}
+        self.recipients_status = 200
+        self.app = Starlette(
+            routes=[
+                Route("/.well-known/jwks.json", self._jwks),
+                Route("/v1/internal/service-tokens", self._service_token, methods=["POST"]),
+                Route("/v1/internal/institutions/{institution_id}/recipients", self._recipients),
+            ]
+        )
+
+    def user_token(
+        self,
+        *,
+        institution: Institution | None = None,
+        scopes: Iterable[Scope] = USER_SCOPES,
+        role: str = "admin",
+        **changes: object,
+    ) -> str:
+        """Sign a user's access token; `changes` replace claims, and None removes one."""
+        chosen = institution or Institution(
+            institution_id="ins_test", mode=InstitutionMode.SANDBOX, base_currency="EUR"
+        )
+        claims: dict[str, Any] = {
+            **self._common(TokenUse.USER, scopes),
+            "sub": "usr_test",
+            "role": role,
+            "institution_id": chosen.institution_id,
+            "institution_mode": chosen.mode.value,
+            "base_currency": chosen.base_currency,
+            **changes,
+        }
+        return self._sign(claims)
+
+    def service_token(self, *scopes: Scope, subject: str = "ai_service", **changes: object) -> str:
+        """Sign a service's access token."""
+        return self._sign({**self._common(TokenUse.SERVICE, scopes), "sub": subject, **changes})
+
+    def _sign(self, claims: dict[str, Any]) -> str:
+        return sign_access_token(
+            {name: value for name, value in claims.items() if value is not None}, self.key
+        )
+
+    def _common(self, use: TokenUse, scopes: Iterable[Scope]) -> dict[str, Any]:
+        now = epoch_ms() // 1000
+        return {
+            "iss": "assay",
+            "aud": "assay",
+            "iat": now,
+            "exp": now + 900,
+            "jti": new_id("tok"),
+            "token_use": use.value,
+            "scope": " ".join(scope.value for scope in scopes),
+        }
+
+    async def _jwks(self, _request: Request) -> JSONResponse:
+        return JSONResponse({"keys": [public_jwk(self.key)]})
+
+    async def _service_token(self, request: Request) -> JSONResponse:
+        asked = await request.json()
+        token = self.service_token(*Scope, subject=asked["client_id"])
+        return JSONResponse({"access_token": token, "token_type": "Bearer", "expires_in": 900})
+
+    async def _recipients(self, request: Request) -> JSONResponse:
+        institution_id = request.path_params["institution_id"]
+        emails = self.recipients.get(institution_id, ["admin@example.org"])
+        return JSONResponse(
+            {"institution_id": institution_id, "institution_name": "Test Bank", "emails": emails},
+            status_code=self.recipients_status,
+        )
