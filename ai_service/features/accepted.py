@@ -1,0 +1,71 @@
+"""A transaction together with what its acceptance added: whose it is, when it came, what it is worth."""
+
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from functools import cached_property
+
+from common.contracts.institutions import Institution
+from common.contracts.transactions import Transaction
+from common.errors import PlatformError
+
+MAX_AHEAD_S = 300
+_EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
+
+
+class EventTimeAheadError(PlatformError):
+    """The event time lies further in the future than clocks may differ."""
+
+    status_code = 422
+    type = "event-time-ahead"
+    title = "The event time is more than five minutes ahead of this server's clock"
+
+
+@dataclass(frozen=True)
+class AcceptedTransaction:
+    """What every later stage sees of a transaction.
+
+    `amount_base_minor` is the amount in minor units of the institution's base currency; None when no rate is known.
+    """
+
+    transaction: Transaction
+    institution: Institution
+    amount_base_minor: int | None
+    received_at: datetime
+    accepted_by: str
+    request_id: str
+
+    @property
+    def institution_id(self) -> str:
+        """Return whose transaction this is."""
+        return self.institution.institution_id
+
+    @cached_property
+    def event_time_us(self) -> int:
+        """Return the event time in microseconds since 1970-01-01 UTC."""
+        return microseconds(self.transaction.event_time)
+
+    @cached_property
+    def received_at_us(self) -> int:
+        """Return the time of receipt in microseconds since 1970-01-01 UTC."""
+        return microseconds(self.received_at)
+
+
+def microseconds(time: datetime) -> int:
+    """Return an aware time in microseconds since 1970-01-01 UTC, exactly."""
+    since = time - _EPOCH
+    return (since.days * 86_400 + since.seconds) * 1_000_000 + since.microseconds
+
+
+def accept(
+    transaction: Transaction,
+    institution: Institution,
+    *,
+    amount_base_minor: int | None,
+    now: datetime,
+    accepted_by: str,
+    request_id: str,
+) -> AcceptedTransaction:
+    """Return `transaction` as accepted at `now`; raises `EventTimeAheadError`."""
+    if (transaction.event_time - now).total_seconds() > MAX_AHEAD_S:
+        raise EventTimeAheadError
+    return AcceptedTransaction(transaction, institution, amount_base_minor, now, accepted_by, request_id)
