@@ -13,6 +13,8 @@ from sqlalchemy import Connection, Engine, create_engine, event, make_url, text
 from sqlalchemy.exc import SQLAlchemyError
 from sqlalchemy.ext.asyncio import AsyncEngine, AsyncSession, async_sessionmaker, create_async_engine
 
+from common.errors import PlatformError
+
 BUSY_TIMEOUT_MS = 5000
 CONNECT_TIMEOUT_S = 5
 POOL_SIZE = 20
@@ -53,10 +55,21 @@ async def open_database(url: str, *, migrations: Path) -> AsyncIterator[Database
 
 
 async def session(request: Request) -> AsyncIterator[AsyncSession]:
-    """Yield one session whose transaction commits when the endpoint returns and rolls back when it raises."""
+    """Yield one session whose transaction commits when the endpoint returns and rolls back when it raises.
+
+    An expected failure that says so (`keeps_changes`) is committed and then raised.
+    """
     database: Database = request.state.database
+    kept: PlatformError | None = None
     async with database.sessions.begin() as opened:
-        yield opened
+        try:
+            yield opened
+        except PlatformError as error:
+            if not error.keeps_changes:
+                raise
+            kept = error
+    if kept is not None:
+        raise kept
 
 
 # scope="function": the commit happens before the first byte of the reply leaves, so a failed one is no 2xx.
@@ -80,6 +93,8 @@ def migrate(url: str, *, migrations: Path) -> None:
         with engine.begin() as connection:
             if engine.dialect.name == "postgresql":
                 connection.execute(text("SELECT pg_advisory_xact_lock(:key)"), {"key": MIGRATION_LOCK})
+            else:
+                connection.exec_driver_sql("BEGIN IMMEDIATE")  # processes that start together take turns
             config = Config()
             config.set_main_option("script_location", str(migrations))
             config.attributes["connection"] = connection
@@ -113,9 +128,11 @@ def _driver_url(url: str, *, asynchronous: bool) -> str:
 
 
 def _pool(url: str) -> dict[str, Any]:
+    # Parameters stay out of error texts: they hold addresses and hashes, and error texts reach the log.
     if _is_sqlite(url):
-        return {"connect_args": {"timeout": BUSY_TIMEOUT_MS / 1000}}
+        return {"hide_parameters": True, "connect_args": {"timeout": BUSY_TIMEOUT_MS / 1000}}
     return {
+        "hide_parameters": True,
         "pool_size": POOL_SIZE,
         "max_overflow": 0,
         "pool_timeout": CONNECT_TIMEOUT_S,

@@ -8,16 +8,23 @@ import orjson
 import structlog
 from fastapi import FastAPI, Request, Response
 from fastapi.exceptions import RequestValidationError
+from sqlalchemy.exc import InterfaceError, OperationalError
+from sqlalchemy.exc import TimeoutError as PoolTimeoutError
 from starlette.exceptions import HTTPException
 
 PROBLEM_TYPE = "urn:assay:problem:"
 _FIELD = re.compile(r"[A-Za-z_][A-Za-z0-9_]{0,63}\Z")
+_log = structlog.get_logger()
 _STATUS_TITLES = {
     400: ("bad-request", "The request cannot be read"),
     404: ("not-found", "There is nothing at this address"),
     405: ("method-not-allowed", "This address does not take that method"),
     415: ("unsupported-media-type", "The body has a type that is not taken here"),
 }
+
+
+class StartupError(Exception):
+    """A service cannot start; the message tells the operator what is wrong and what to do."""
 
 
 class PlatformError(Exception):
@@ -29,6 +36,8 @@ class PlatformError(Exception):
     status_code = 500
     type = "internal"
     title = "Something went wrong here"
+    keeps_changes = False
+    """Whether what the request wrote is committed although it fails, e.g. a revocation."""
 
     def __init__(self, detail: str = "", *, retry_after_s: int | None = None) -> None:
         super().__init__(detail or self.title)
@@ -108,6 +117,8 @@ def install_error_handlers(app: FastAPI) -> None:
     app.add_exception_handler(PlatformError, _platform_error)
     app.add_exception_handler(RequestValidationError, _validation_error)
     app.add_exception_handler(HTTPException, _http_exception)
+    for away in (OperationalError, InterfaceError, PoolTimeoutError):
+        app.add_exception_handler(away, _database_away)
 
 
 async def _platform_error(_request: Request, error: Exception) -> Response:
@@ -119,6 +130,13 @@ async def _platform_error(_request: Request, error: Exception) -> Response:
         detail=error.detail,
         headers=error.headers,
     )
+
+
+async def _database_away(request: Request, error: Exception) -> Response:
+    """Answer 503: the database is away, locked or full, and what the request wrote was rolled back."""
+    cause = getattr(error, "orig", None) or error
+    _log.error("database.failed", error=type(error).__name__, reason=str(cause)[:200])
+    return await _platform_error(request, UnavailableError("The database does not answer."))
 
 
 async def _validation_error(_request: Request, error: Exception) -> Response:

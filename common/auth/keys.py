@@ -4,6 +4,7 @@ import asyncio
 import time
 from collections import OrderedDict
 from collections.abc import Mapping
+from typing import Protocol
 
 import httpx
 import structlog
@@ -17,6 +18,14 @@ UNKNOWN_KEY_FETCH_S = 60.0
 MAX_REMEMBERED = 10_000
 MAX_KEYS = 16
 _log = structlog.get_logger()
+
+
+class KeySource(Protocol):
+    """Where a verifier looks keys up: fetched from user_service, or user_service's own."""
+
+    async def find(self, kid: str) -> Mapping[str, str]:
+        """Return the public key named `kid`; raises `UnauthenticatedError`."""
+        ...
 
 
 class PublicKeys:
@@ -69,7 +78,7 @@ class PublicKeys:
 class TokenVerifier:
     """Turns a bearer token into a principal, remembering those it has verified until they expire."""
 
-    def __init__(self, keys: PublicKeys, *, expected: Expected) -> None:
+    def __init__(self, keys: KeySource, *, expected: Expected) -> None:
         self._keys = keys
         self._expected = expected
         self._remembered: OrderedDict[str, Principal] = OrderedDict()

@@ -2,11 +2,13 @@
 
 from collections.abc import Mapping
 from dataclasses import dataclass
+from functools import lru_cache
 from typing import Any
 
 from cryptography.hazmat.primitives import serialization
 from cryptography.hazmat.primitives.asymmetric import rsa
 from jose import jwk, jwt
+from jose.backends.base import Key
 
 from common.canonical import canonical_bytes, sha256_hex
 from common.contracts.tokens import ALGORITHM, TOKEN_TYPE
@@ -52,8 +54,17 @@ def public_jwk(key: SigningKey) -> dict[str, str]:
 def sign_access_token(claims: Mapping[str, Any], key: SigningKey) -> str:
     """Return `claims` as an access token (RFC 9068), signed with an unlocked key."""
     return jwt.encode(
-        dict(claims), key.private_pem, algorithm=ALGORITHM, headers={"typ": TOKEN_TYPE, "kid": key.kid}
+        dict(claims),
+        _signer(key.private_pem),
+        algorithm=ALGORITHM,
+        headers={"typ": TOKEN_TYPE, "kid": key.kid},
     )
+
+
+@lru_cache(maxsize=16)
+def _signer(pem: str) -> Key:
+    """Parse `pem` once: reading and checking an RSA key takes a hundred times as long as signing with it."""
+    return jwk.construct(pem, algorithm=ALGORITHM)
 
 
 def _load(pem: str, passphrase: str | None) -> rsa.RSAPrivateKey:
