@@ -9,7 +9,7 @@ import structlog
 from fastapi import APIRouter, FastAPI, Request, Response
 from fastapi.responses import ORJSONResponse
 
-from common.errors import install_error_handlers
+from common.errors import StartupError, install_error_handlers
 from common.logging import configure_logging
 from common.metrics import metrics_response
 from common.middleware import RequestMiddleware
@@ -47,9 +47,14 @@ def create_app(service: Service[SettingsT], settings: SettingsT | None = None) -
             json_lines=not (chosen.debug and chosen.environment is Environment.DEVELOPMENT),
         )
         log = structlog.get_logger()
-        async with service.build(chosen) as state:
-            log.info("service.started", environment=chosen.environment.value)
-            yield {"max_body_bytes": chosen.max_body_bytes, **state}
+        try:
+            async with service.build(chosen) as state:
+                log.info("service.started", environment=chosen.environment.value)
+                yield {"max_body_bytes": chosen.max_body_bytes, **state}
+        except StartupError as error:
+            log.error("service.refused_to_start", reason=str(error))  # noqa: TRY400 - uvicorn logs the traceback
+            app.state.refusal = str(error)
+            raise
         log.info("service.stopped")
 
     app = FastAPI(

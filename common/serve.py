@@ -10,19 +10,25 @@ from common.settings import load_settings
 
 
 def serve(service: Service[SettingsT]) -> None:
-    """Read settings (flags first), then serve until a signal asks to stop; wrong settings end it with status 2."""
+    """Read settings (flags first), then serve until a signal asks to stop; what keeps it from starting ends it with 1."""
     try:
         settings = load_settings(service.settings_type, flags=sys.argv[1:] or ["--"])
     except ValidationError as error:
         lines = [f"  {'.'.join(map(str, item['loc'])).upper()}: {item['msg']}" for item in error.errors()]
         sys.exit(f"{service.name} cannot start; these settings are wrong:\n" + "\n".join(lines))
-    uvicorn.run(
-        create_app(service, settings),
-        host=settings.host,
-        port=settings.port,
-        timeout_graceful_shutdown=settings.graceful_shutdown_s,
-        access_log=False,
-        log_config=None,
-        proxy_headers=False,
-        server_header=False,
-    )
+    app = create_app(service, settings)
+    try:
+        uvicorn.run(
+            app,
+            host=settings.host,
+            port=settings.port,
+            timeout_graceful_shutdown=settings.graceful_shutdown_s,
+            access_log=False,
+            log_config=None,
+            proxy_headers=False,
+            server_header=False,
+        )
+    except SystemExit:
+        if hasattr(app.state, "refusal"):
+            sys.exit(f"{service.name} cannot start: {app.state.refusal}")
+        raise
