@@ -13,6 +13,7 @@ from common.errors import StartupError, install_error_handlers
 from common.logging import configure_logging
 from common.metrics import metrics_response
 from common.middleware import RequestMiddleware
+from common.openapi import install_openapi
 from common.settings import Environment, ServiceSettings, load_settings
 
 API_VERSION = "1.0.0"
@@ -66,6 +67,7 @@ def create_app(service: Service[SettingsT], settings: SettingsT | None = None) -
         redoc_url=None,
     )
     install_error_handlers(app)
+    install_openapi(app)
     app.include_router(_operations)
     for router in service.routers:
         app.include_router(router)

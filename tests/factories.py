@@ -3,7 +3,13 @@
 from datetime import UTC, datetime
 from typing import Any
 
+import numpy as np
+from numpy.typing import NDArray
+
 from ai_service.features.accepted import AcceptedTransaction, accept
+from ai_service.features.definitions import FEATURE_NAMES
+from ai_service.rules.engine import Rule, RuleHit
+from common.contracts.decisions import RuleAction
 from common.contracts.institutions import Institution, InstitutionMode
 from common.contracts.transactions import Transaction
 
@@ -53,3 +59,29 @@ def make_accepted(
         accepted_by="usr_test",
         request_id="req-test",
     )
+
+
+def make_rule(**changes: Any) -> Rule:  # noqa: ANN401 - any field
+    """Return a live rule that challenges."""
+    fields: dict[str, Any] = {
+        "rule_id": "some_rule",
+        "version": 1,
+        "action": RuleAction.CHALLENGE,
+        "condition": "transaction.amount > 10.0",
+        "message": "The amount is more than ten",
+        **changes,
+    }
+    return Rule(**fields)
+
+
+def make_rule_hit(*, error: str | None = None, **changes: Any) -> RuleHit:  # noqa: ANN401 - any field of a rule
+    """Return the hit of a rule with `changes`."""
+    return RuleHit(make_rule(**changes), error=error)
+
+
+def make_features(**changes: float) -> NDArray[np.float64]:
+    """Return a feature vector of zeros with `changes` by name."""
+    features = np.zeros(len(FEATURE_NAMES), dtype=np.float64)
+    for name, value in changes.items():
+        features[FEATURE_NAMES.index(name)] = value
+    return features

@@ -1,6 +1,7 @@
 """A transaction together with what its acceptance added: whose it is, when it came, what it is worth."""
 
-from dataclasses import dataclass
+import time
+from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from functools import cached_property
 
@@ -20,6 +21,20 @@ class EventTimeAheadError(PlatformError):
     title = "The event time is more than five minutes ahead of this server's clock"
 
 
+class StageTimer:
+    """Notes how long each stage took, in milliseconds."""
+
+    def __init__(self) -> None:
+        self._last = time.perf_counter()
+        self.laps: dict[str, float] = {}
+
+    def lap(self, stage: str) -> None:
+        """Note the time since the last lap under `stage`."""
+        now = time.perf_counter()
+        self.laps[stage] = round((now - self._last) * 1000, 3)
+        self._last = now
+
+
 @dataclass(frozen=True)
 class AcceptedTransaction:
     """What every later stage sees of a transaction.
@@ -33,6 +48,7 @@ class AcceptedTransaction:
     received_at: datetime
     accepted_by: str
     request_id: str
+    timer: StageTimer = field(default_factory=StageTimer, compare=False)
 
     @property
     def institution_id(self) -> str:

@@ -1,0 +1,180 @@
+"""Builds every collaborator of ai_service once, for all its doors."""
+
+import asyncio
+import fcntl
+from collections.abc import AsyncIterator, Iterator, Mapping
+from contextlib import AsyncExitStack, asynccontextmanager, contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from sqlalchemy import make_url
+
+from ai_service.clients.alerts import AlertClient
+from ai_service.clients.geoip import GeoIpClient
+from ai_service.clients.logs import LogClient
+from ai_service.clients.rates import RatesClient
+from ai_service.features import store as velocity_store
+from ai_service.features.definitions import FEATURE_NAMES
+from ai_service.features.store import VelocityStore
+from ai_service.ml import kernels
+from ai_service.ml.predictor import FraudModel
+from ai_service.ml.registry import load_current
+from ai_service.policies.policy import built_in_policies
+from ai_service.rules.catalog import starter_ruleset
+from ai_service.scoring.drafts import Drafts
+from ai_service.scoring.enrichment import Enrichment
+from ai_service.scoring.history import DecisionHistory
+from ai_service.scoring.in_flight import InFlight
+from ai_service.scoring.publisher import Publisher
+from ai_service.scoring.recovery import SnapshotKeeper, restore_velocity
+from ai_service.scoring.redelivery import relays
+from ai_service.scoring.service import TransactionScorer
+from ai_service.settings import AiSettings
+from common.background import running
+from common.clock import epoch_ms
+from common.db import Database, open_database, writing_engine
+from common.service_calls import ServiceCalls, open_service_calls
+from common.writer import DatabaseWriter
+
+MIGRATIONS = Path(__file__).parent / "migrations"
+LOOKUP_TIMEOUT_S = 2.0
+RELAY_TIMEOUT_S = 10.0
+
+
+class AlreadyRunningError(Exception):
+    """Another ai_service process holds the velocity state; with SQLite there can be only one."""
+
+
+@dataclass(frozen=True)
+class Threads:
+    """The database threads: one that writes, one that answers look-ups."""
+
+    writer: DatabaseWriter
+    reader: DatabaseWriter
+
+
+@asynccontextmanager
+async def build(settings: AiSettings) -> AsyncIterator[Mapping[str, Any]]:
+    """Yield what requests find in `request.state`; everything is warm when it is yielded."""
+    async with AsyncExitStack() as stack:
+        stack.enter_context(_only_process(settings))
+        model = await asyncio.to_thread(_warm_model, settings.models_dir)
+        database = await stack.enter_async_context(
+            open_database(settings.database_url, migrations=MIGRATIONS)
+        )
+        threads = await stack.enter_async_context(_database_threads(settings))
+        velocity = await threads.reader.run(
+            lambda c: restore_velocity(c, settings.velocity_snapshot, now_ms=epoch_ms())
+        )
+        calls = await stack.enter_async_context(open_service_calls(settings, client_id="ai_service"))
+        scorer, rates = await _scorer(settings, calls, threads, velocity=velocity, model=model)
+        keeper = SnapshotKeeper(
+            velocity, threads.reader, settings.velocity_snapshot, settings.velocity_snapshot_s
+        )
+        alert_relay, audit_relay = relays(
+            threads.writer,
+            alerts=AlertClient(
+                await calls.client(settings.alert_service_url, timeout_s=RELAY_TIMEOUT_S), calls.tokens
+            ),
+            logs=LogClient(
+                await calls.client(settings.log_service_url, timeout_s=RELAY_TIMEOUT_S), calls.tokens
+            ),
+        )
+        loops = (rates.keep_fresh, scorer.publisher.flush, alert_relay.run, audit_relay.run, keeper.run)
+        async with running(*loops):
+            yield {
+                "scorer": scorer,
+                "history": DecisionHistory(threads.reader, model, settings.models_dir),
+                "deadline_ms": settings.deadline_ms,
+                "token_verifier": calls.verifier,
+                "database": database,
+                "readiness": _readiness(database, calls, model),
+            }
+            await scorer.publisher.drain()
+        await keeper.write()
+
+
+async def _scorer(
+    settings: AiSettings, calls: ServiceCalls, threads: Threads, *, velocity: VelocityStore, model: FraudModel
+) -> tuple[TransactionScorer, RatesClient]:
+    external = await calls.client(settings.external_apis_services_url, timeout_s=LOOKUP_TIMEOUT_S)
+    delivery_s = settings.delivery_timeout_ms / 1000
+    rates = RatesClient(external, calls.tokens, refresh_s=settings.rates_refresh_s)
+    geoip = GeoIpClient(
+        external,
+        calls.tokens,
+        timeout_s=settings.geoip_timeout_ms / 1000,
+        cache_s=settings.geoip_cache_s,
+        cache_size=settings.geoip_cache_size,
+    )
+    rules = starter_ruleset()
+    publisher = Publisher(
+        threads.writer,
+        alerts=AlertClient(
+            await calls.client(settings.alert_service_url, timeout_s=delivery_s), calls.tokens
+        ),
+        logs=LogClient(await calls.client(settings.log_service_url, timeout_s=delivery_s), calls.tokens),
+        velocity=velocity,
+        max_waiting=settings.max_waiting,
+    )
+    scorer = TransactionScorer(
+        in_flight=InFlight(),
+        enrichment=Enrichment(rates, geoip, velocity),
+        model=model,
+        rules=rules,
+        policies=built_in_policies(model_is_simulated=model.simulated_only),
+        drafts=Drafts(model, rules.version),
+        publisher=publisher,
+    )
+    return scorer, rates
+
+
+def _readiness(database: Database, calls: ServiceCalls, model: FraudModel) -> Mapping[str, Any]:
+    async def model_loaded() -> bool:
+        return bool(model.feature_names)
+
+    return {
+        "model_loaded": model_loaded,
+        "database_connected": database.connected,
+        "keys_loaded": calls.keys_loaded,
+        "service_token_available": calls.token_available,
+    }
+
+
+def _warm_model(models_dir: Path) -> FraudModel:
+    """Load the model in use and compile every kernel, so that no transaction waits for it."""
+    model = load_current(models_dir, expected_features=FEATURE_NAMES)
+    kernels.warm_up()
+    velocity_store.warm_up()
+    return model
+
+
+@asynccontextmanager
+async def _database_threads(settings: AiSettings) -> AsyncIterator[Threads]:
+    threads = Threads(
+        DatabaseWriter(writing_engine(settings.database_url)),
+        DatabaseWriter(writing_engine(settings.database_url)),
+    )
+    try:
+        yield threads
+    finally:
+        await threads.writer.close()
+        await threads.reader.close()
+
+
+@contextmanager
+def _only_process(settings: AiSettings) -> Iterator[None]:
+    """Hold a lock beside the snapshot; raises `AlreadyRunningError` when another process holds it."""
+    path = settings.velocity_snapshot.with_suffix(".lock")
+    path.parent.mkdir(parents=True, exist_ok=True)
+    with path.open("w") as file:
+        try:
+            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except OSError:
+            raise AlreadyRunningError(
+                f"Another ai_service already uses {path.name} (database "
+                f"{make_url(settings.database_url).render_as_string()}). The velocity state lives in one process: "
+                "stop the other one, or give this one its own VELOCITY_SNAPSHOT and DATABASE_URL."
+            ) from None
+        yield

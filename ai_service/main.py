@@ -1,0 +1,15 @@
+"""The web door of ai_service."""
+
+from ai_service.bootstrap import build
+from ai_service.scoring.endpoints import router as scoring
+from ai_service.settings import AiSettings
+from common.app import Service, create_app
+
+SERVICE = Service(
+    name="ai_service",
+    summary="Scores payments for fraud while the payer waits",
+    settings_type=AiSettings,
+    build=build,
+    routers=[scoring],
+)
+app = create_app(SERVICE)

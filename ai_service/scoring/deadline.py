@@ -1,0 +1,61 @@
+"""The time a scoring request may take."""
+
+import asyncio
+import re
+from collections.abc import Awaitable
+from typing import Annotated, TypeVar
+
+from fastapi import Depends, Header, Request
+
+from common.errors import PlatformError
+
+ResultT = TypeVar("ResultT")
+_MILLISECONDS = re.compile(r"[1-9][0-9]{0,5}\Z", re.ASCII)
+
+
+class DeadlineExceededError(PlatformError):
+    """The decision was not made in time; it may have been saved all the same."""
+
+    status_code = 503
+    type = "deadline-exceeded"
+    title = "There was no answer in time; repeat the request with the same transaction_id"
+
+    def __init__(self) -> None:
+        super().__init__(
+            "The decision may have been saved. The same transaction_id gets the same answer.", retry_after_s=1
+        )
+
+
+class DeadlineInvalidError(PlatformError):
+    """The header is not a number of milliseconds."""
+
+    status_code = 422
+    type = "deadline-invalid"
+    title = "X-Deadline-Ms is a whole number of milliseconds, at least 1"
+
+
+def deadline_s(
+    request: Request,
+    x_deadline_ms: Annotated[
+        str | None, Header(description="Lowers the server's deadline for this request, in milliseconds")
+    ] = None,
+) -> float:
+    """Return how many seconds this request may take: the server's limit, or less if the caller asks."""
+    limit_ms: int = request.state.deadline_ms
+    if x_deadline_ms is None:
+        return limit_ms / 1000
+    if not _MILLISECONDS.fullmatch(x_deadline_ms):
+        raise DeadlineInvalidError
+    return min(int(x_deadline_ms), limit_ms) / 1000
+
+
+DeadlineDep = Annotated[float, Depends(deadline_s)]
+
+
+async def within(seconds: float, work: Awaitable[ResultT]) -> ResultT:
+    """Return what `work` gives; raises `DeadlineExceededError` when it takes longer than `seconds`."""
+    try:
+        async with asyncio.timeout(seconds):
+            return await work
+    except TimeoutError:
+        raise DeadlineExceededError from None

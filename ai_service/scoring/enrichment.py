@@ -1,0 +1,54 @@
+"""What is learnt about a transaction before it is scored: its worth, where its address is, what came before it."""
+
+from dataclasses import dataclass
+from datetime import datetime
+
+import structlog
+
+from ai_service.clients.geoip import GeoIpClient
+from ai_service.clients.rates import RatesClient
+from ai_service.features.accepted import AcceptedTransaction, accept
+from ai_service.features.store import VelocityStore
+from ai_service.features.velocity import VelocityReading
+from common.auth.principal import Principal
+from common.contracts.geoip import GeoLocation, GeoStatus
+from common.contracts.transactions import Transaction
+
+_NO_ADDRESS = GeoLocation(status=GeoStatus.UNKNOWN)
+
+
+@dataclass(frozen=True)
+class Enrichment:
+    """Looks around before a transaction is scored."""
+
+    rates: RatesClient
+    geoip: GeoIpClient
+    velocity: VelocityStore
+
+    def accept(self, transaction: Transaction, caller: Principal, *, now: datetime) -> AcceptedTransaction:
+        """Return the transaction with its owner and its worth; raises `EventTimeAheadError`."""
+        institution = caller.tenant
+        return accept(
+            transaction,
+            institution,
+            amount_base_minor=self.rates.book_for(institution.base_currency).convert(
+                transaction.amount,
+                transaction.currency,
+                base_currency=institution.base_currency,
+                at=transaction.event_time,
+            ),
+            now=now,
+            accepted_by=caller.subject,
+            request_id=structlog.contextvars.get_contextvars().get("request_id", ""),
+        )
+
+    async def read(self, accepted: AcceptedTransaction) -> tuple[GeoLocation, VelocityReading]:
+        """Return the location of the transaction's address and its velocity reading.
+
+        Velocity keeps the customer's last place, so it is observed once the location is known: docs/decisions/0006.
+        """
+        address = accepted.transaction.ip_address
+        location = _NO_ADDRESS if address is None else await self.geoip.locate(address)
+        velocity = self.velocity.observe(accepted, location)
+        accepted.timer.lap("enrich")
+        return location, velocity

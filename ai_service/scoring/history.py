@@ -1,0 +1,111 @@
+"""Looks up what was decided: one decision, explained on request, and pages of transactions."""
+
+import asyncio
+import base64
+import binascii
+import re
+from dataclasses import dataclass
+from pathlib import Path
+
+from ai_service.ml.predictor import FraudModel
+from ai_service.ml.registry import ModelRefusedError, load_model
+from ai_service.scoring import repository
+from ai_service.scoring.explanation import model_reasons, signals
+from ai_service.scoring.record import feature_vector, parse_record
+from ai_service.scoring.repository import AlreadySaved, DecisionFilter
+from common.contracts.decisions import (
+    ReasonSource,
+    ScoredTransaction,
+    TransactionPage,
+    TransactionSummary,
+)
+from common.errors import NotFoundError, PlatformError
+from common.writer import DatabaseWriter
+
+_CURSOR = re.compile(rb"[1-9][0-9]{0,18}\Z")
+
+
+class CursorInvalidError(PlatformError):
+    """The cursor was not given out by this service."""
+
+    status_code = 422
+    type = "cursor-invalid"
+    title = "This cursor was not given out here; start again without one"
+
+
+class ModelGoneError(PlatformError):
+    """The model that scored is no longer among the saved models."""
+
+    status_code = 409
+    type = "model-gone"
+    title = "The model that scored this decision is no longer here, so it cannot be explained again"
+
+
+@dataclass(frozen=True)
+class DecisionHistory:
+    """Answers questions about saved decisions of one institution at a time."""
+
+    reader: DatabaseWriter
+    model: FraudModel
+    models_dir: Path
+
+    async def decision(self, institution_id: str, decision_id: str, *, explain: bool) -> ScoredTransaction:
+        """Return one decision; raises `NotFoundError`, and `ModelGoneError` when it is to be explained."""
+        found = await self.reader.run(lambda c: repository.find_decision(c, institution_id, decision_id))
+        if found is None:
+            raise NotFoundError
+        scored = found.scored()
+        if not explain or scored.signals is not None:
+            return scored
+        return await asyncio.to_thread(self._explained, scored, found)
+
+    async def page(
+        self, institution_id: str, wanted: DecisionFilter, *, cursor: str | None, limit: int
+    ) -> TransactionPage:
+        """Return a page of transactions, newest first; raises `CursorInvalidError`."""
+        before = _before(cursor)
+        rows = await self.reader.run(
+            lambda c: repository.list_decisions(c, institution_id, wanted, before=before, limit=limit + 1)
+        )
+        items = tuple(_summary(row) for row in rows[:limit])
+        more = len(rows) > limit
+        return TransactionPage(
+            items=items, next_cursor=_cursor(items[-1].decision.decision_sequence) if more else None
+        )
+
+    def _explained(self, scored: ScoredTransaction, found: AlreadySaved) -> ScoredTransaction:
+        model = self._model(scored.model.name, scored.model.version)
+        features = feature_vector(parse_record(found.body), model.feature_names)
+        contributions = model.contributions(features)
+        rules = [reason for reason in scored.reasons if reason.source is not ReasonSource.MODEL]
+        reasons = (*rules, *model_reasons(features, contributions))
+        return scored.model_copy(update={"reasons": reasons, "signals": signals(contributions)})
+
+    def _model(self, name: str, version: str) -> FraudModel:
+        if (self.model.ref.name, self.model.ref.version) == (name, version):
+            return self.model
+        try:
+            return load_model(self.models_dir / name / version)
+        except (ModelRefusedError, OSError):
+            raise ModelGoneError from None
+
+
+def _summary(row: AlreadySaved) -> TransactionSummary:
+    return TransactionSummary(transaction=parse_record(row.body)["transaction"], decision=row.scored())
+
+
+def _cursor(sequence: int) -> str:
+    return base64.urlsafe_b64encode(str(sequence).encode()).decode().rstrip("=")
+
+
+def _before(cursor: str | None) -> int | None:
+    """Return the sequence number that a cursor holds."""
+    if cursor is None:
+        return None
+    try:
+        text = base64.urlsafe_b64decode(cursor.encode("ascii") + b"=" * (-len(cursor) % 4))
+    except (UnicodeEncodeError, binascii.Error, ValueError):
+        raise CursorInvalidError from None
+    if not _CURSOR.fullmatch(text):
+        raise CursorInvalidError
+    return int(text)

@@ -1,0 +1,90 @@
+"""Brings the velocity state back after a restart, and keeps its snapshot fresh."""
+
+import asyncio
+from dataclasses import dataclass
+from datetime import datetime
+from pathlib import Path
+from typing import Any
+
+import structlog
+from sqlalchemy import Connection
+
+from ai_service.features.accepted import AcceptedTransaction
+from ai_service.features.snapshot import Snapshot, SnapshotRefusedError, read_snapshot, write_snapshot
+from ai_service.features.store import VelocityStore
+from ai_service.features.velocity import LONGEST_WINDOW_US
+from ai_service.scoring import repository
+from ai_service.scoring.record import parse_record
+from common.contracts.geoip import GeoLocation
+from common.contracts.institutions import Institution
+from common.contracts.transactions import Transaction
+from common.writer import DatabaseWriter
+
+_log = structlog.get_logger()
+
+
+def restore_velocity(connection: Connection, path: Path, *, now_ms: int) -> VelocityStore:
+    """Return the state of the snapshot at `path` with every later decision counted again.
+
+    Without a usable snapshot everything within the longest window is counted again.
+    """
+    try:
+        snapshot = read_snapshot(path)
+        store, positions = VelocityStore(snapshot.state), snapshot.positions
+    except SnapshotRefusedError as error:
+        _log.warning("velocity.snapshot_refused", reason=str(error))
+        store, positions = VelocityStore(), {}
+    since_ms = now_ms - LONGEST_WINDOW_US // 1000
+    restored = 0
+    for institution_id, last in repository.last_sequences(connection).items():
+        position = positions.get(institution_id, 0)
+        if last <= position:
+            continue
+        for body in repository.records_after(
+            connection, institution_id, sequence=position, since_ms=since_ms
+        ):
+            _restore(store, parse_record(body))
+            restored += 1
+    _log.info("velocity.restored", decisions=restored)
+    return store
+
+
+@dataclass(frozen=True)
+class SnapshotKeeper:
+    """Writes a snapshot every `interval_s` seconds and at a graceful stop."""
+
+    store: VelocityStore
+    reader: DatabaseWriter
+    path: Path
+    interval_s: float
+
+    async def run(self) -> None:
+        """Keep the snapshot fresh until cancelled."""
+        while True:
+            await asyncio.sleep(self.interval_s)
+            await self.write()
+
+    async def write(self) -> None:
+        """Write one snapshot.
+
+        Positions are read before the state is copied: what was saved by then had been observed by then.
+        """
+        positions = await self.reader.run(repository.last_sequences)
+        state = self.store.copy_state()
+        await asyncio.to_thread(write_snapshot, self.path, Snapshot(state, positions))
+
+
+def _restore(store: VelocityStore, record: dict[str, Any]) -> None:
+    accepted, geo = record["accepted"], record["decision"]["enrichment"]["geo"]
+    store.restore(
+        AcceptedTransaction(
+            transaction=Transaction.model_validate(record["transaction"]),
+            institution=Institution.model_validate(record["institution"]),
+            amount_base_minor=accepted["amount_base_minor"],
+            received_at=datetime.fromisoformat(accepted["received_at"]),
+            accepted_by=accepted["accepted_by"],
+            request_id=accepted["request_id"],
+        ),
+        GeoLocation.model_validate(geo),
+        observed_sequence=accepted["observed_sequence"],
+    )
