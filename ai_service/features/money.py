@@ -2,10 +2,9 @@
 
 from bisect import bisect_right
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from datetime import UTC, date, datetime
 from decimal import Decimal
-from types import MappingProxyType
 
 from common.contracts.currencies import EXPONENTS, MAX_AMOUNT_MINOR, to_minor
 from common.contracts.rates import RateTable
@@ -15,7 +14,7 @@ from common.contracts.rates import RateTable
 class RateBook:
     """All rate tables known for each base currency, oldest first."""
 
-    tables: Mapping[str, Sequence[RateTable]] = MappingProxyType({})
+    tables: Mapping[str, Sequence[RateTable]] = field(default_factory=dict)
 
     def convert(self, amount: Decimal, currency: str, *, base_currency: str, at: datetime) -> int | None:
         """Return `amount` in minor units of `base_currency`, rounded half to even; None when no rate is known.
