@@ -7,7 +7,7 @@ from typing import Any, Generic, TypeVar
 
 import structlog
 from fastapi import APIRouter, FastAPI, Request, Response
-from fastapi.responses import ORJSONResponse
+from fastapi.responses import JSONResponse
 
 from common.errors import StartupError, install_error_handlers
 from common.logging import configure_logging
@@ -63,7 +63,6 @@ def create_app(service: Service[SettingsT], settings: SettingsT | None = None) -
         summary=service.summary,
         version=API_VERSION,
         lifespan=lifespan,
-        default_response_class=ORJSONResponse,
         redoc_url=None,
     )
     install_error_handlers(app)
@@ -90,7 +89,7 @@ async def ready(request: Request) -> Response:
     checks: Mapping[str, ReadinessCheck] = request.state.readiness
     results = {name: await check() for name, check in checks.items()}
     is_ready = all(results.values())
-    return ORJSONResponse({"ready": is_ready, "checks": results}, status_code=200 if is_ready else 503)
+    return JSONResponse({"ready": is_ready, "checks": results}, status_code=200 if is_ready else 503)
 
 
 @_operations.get("/metrics", response_class=Response)
