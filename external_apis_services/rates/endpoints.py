@@ -1,0 +1,37 @@
+"""The route that says what currencies are worth. It is for the platform's own services."""
+
+from typing import Annotated
+
+from fastapi import APIRouter, Depends, Query, Request, Response
+
+from common.auth.bearer import require_service
+from common.contracts.institutions import Currency
+from common.contracts.rates import RateTables
+from common.contracts.tokens import Scope
+from common.strict_json import StrictRoute
+from external_apis_services.rates.service import RateBook
+
+router = APIRouter(prefix="/v1/internal", route_class=StrictRoute, tags=["rates"])
+
+
+@router.get(
+    "/rates",
+    dependencies=[Depends(require_service(Scope.RATES_READ))],
+    response_model=RateTables,
+    responses={
+        401: {"description": "No valid access token"},
+        403: {"description": "Not a service token, or one without the scope"},
+        404: {"description": "No table has a rate for this base currency"},
+        422: {"description": "The base currency is not an active ISO 4217 code"},
+    },
+)
+async def read_rates(
+    request: Request, base_currency: Annotated[Currency, Query(examples=["EUR"])]
+) -> Response:
+    """Return all dated tables of the operator's file, oldest first, in one base currency.
+
+    A rate is what one unit of the currency was worth in the base currency, rounded half to even to 12 significant digits.
+    `is_sample` marks the made-up table that is shipped for trying things out.
+    """
+    book: RateBook = request.state.rates
+    return Response(await book.tables_in(base_currency), media_type="application/json")
