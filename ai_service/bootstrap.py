@@ -85,11 +85,11 @@ async def build(settings: AiSettings) -> AsyncIterator[Mapping[str, Any]]:
         async with running(*loops):
             yield {
                 "scorer": scorer,
-                "history": DecisionHistory(threads.reader, model, settings.models_dir),
+                "history": DecisionHistory(threads.reader, scorer.publisher, model, settings.models_dir),
                 "deadline_ms": settings.deadline_ms,
                 "token_verifier": calls.verifier,
                 "database": database,
-                "readiness": _readiness(database, calls, model),
+                "readiness": _readiness(database, calls, rates, model),
             }
             await scorer.publisher.drain()
         await keeper.write()
@@ -130,7 +130,9 @@ async def _scorer(
     return scorer, rates
 
 
-def _readiness(database: Database, calls: ServiceCalls, model: FraudModel) -> Mapping[str, Any]:
+def _readiness(
+    database: Database, calls: ServiceCalls, rates: RatesClient, model: FraudModel
+) -> Mapping[str, Any]:
     async def model_loaded() -> bool:
         return bool(model.feature_names)
 
@@ -139,6 +141,7 @@ def _readiness(database: Database, calls: ServiceCalls, model: FraudModel) -> Ma
         "database_connected": database.connected,
         "keys_loaded": calls.keys_loaded,
         "service_token_available": calls.token_available,
+        "rates_asked": rates.asked,
     }
 
 

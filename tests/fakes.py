@@ -1,6 +1,7 @@
 """Small honest stand-ins for what leaves a process."""
 
 from collections.abc import Iterable
+from functools import cache
 from typing import Any
 
 from starlette.applications import Starlette
@@ -24,11 +25,22 @@ USER_SCOPES = (
 )
 
 
+def new_key() -> SigningKey:
+    """Make a key of its own."""
+    return unlock(generate_signing_key(passphrase=PASSPHRASE), passphrase=PASSPHRASE)
+
+
+@cache
+def shared_key() -> SigningKey:
+    """Return one key for a whole test run; making one takes a while."""
+    return new_key()
+
+
 class FakeUserService:
     """Publishes one key, signs what tests ask for, hands out service tokens and recipients."""
 
-    def __init__(self) -> None:
-        self.key: SigningKey = unlock(generate_signing_key(passphrase=PASSPHRASE), passphrase=PASSPHRASE)
+    def __init__(self, key: SigningKey | None = None) -> None:
+        self.key: SigningKey = key or shared_key()
         self.recipients: dict[str, list[str]] = {}
         self.recipients_status = 200
         self.app = Starlette(

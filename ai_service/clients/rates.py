@@ -25,6 +25,11 @@ class RatesClient:
         self._wanted: set[str] = {"EUR", "USD"}
         self._news = asyncio.Event()
         self._book = RateBook()
+        self._asked = False
+
+    async def asked(self) -> bool:
+        """Readiness: whether the rates were asked for once. Without an answer amounts degrade, visibly."""
+        return self._asked
 
     def book_for(self, base_currency: str) -> RateBook:
         """Return what is known; a base currency that is asked for the first time is fetched soon."""
@@ -35,9 +40,11 @@ class RatesClient:
 
     async def keep_fresh(self) -> None:
         """Fetch all wanted tables now, at every refresh, and when a new currency is wanted; until cancelled."""
+        await self._tokens.wait()
         while True:
             self._news.clear()
             complete = await self.refresh()
+            self._asked = True
             wait_s = self._refresh_s if complete else RETRY_S
             try:
                 async with asyncio.timeout(wait_s):

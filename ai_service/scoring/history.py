@@ -4,13 +4,14 @@ import asyncio
 import base64
 import binascii
 import re
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 from ai_service.ml.predictor import FraudModel
 from ai_service.ml.registry import ModelRefusedError, load_model
 from ai_service.scoring import repository
 from ai_service.scoring.explanation import model_reasons, signals
+from ai_service.scoring.publisher import Publisher
 from ai_service.scoring.record import feature_vector, parse_record
 from ai_service.scoring.repository import AlreadySaved, DecisionFilter
 from common.contracts.decisions import (
@@ -46,14 +47,17 @@ class DecisionHistory:
     """Answers questions about saved decisions of one institution at a time."""
 
     reader: DatabaseWriter
+    publisher: Publisher
     model: FraudModel
     models_dir: Path
 
     async def decision(self, institution_id: str, decision_id: str, *, explain: bool) -> ScoredTransaction:
         """Return one decision; raises `NotFoundError`, and `ModelGoneError` when it is to be explained."""
+        told = self.publisher.told_lately()
         found = await self.reader.run(lambda c: repository.find_decision(c, institution_id, decision_id))
         if found is None:
             raise NotFoundError
+        found = _without(found, told)
         scored = found.scored()
         if not explain or scored.signals is not None:
             return scored
@@ -63,11 +67,11 @@ class DecisionHistory:
         self, institution_id: str, wanted: DecisionFilter, *, cursor: str | None, limit: int
     ) -> TransactionPage:
         """Return a page of transactions, newest first; raises `CursorInvalidError`."""
-        before = _before(cursor)
+        before, told = _before(cursor), self.publisher.told_lately()
         rows = await self.reader.run(
             lambda c: repository.list_decisions(c, institution_id, wanted, before=before, limit=limit + 1)
         )
-        items = tuple(_summary(row) for row in rows[:limit])
+        items = tuple(_summary(_without(row, told)) for row in rows[:limit])
         more = len(rows) > limit
         return TransactionPage(
             items=items, next_cursor=_cursor(items[-1].decision.decision_sequence) if more else None
@@ -88,6 +92,12 @@ class DecisionHistory:
             return load_model(self.models_dir / name / version)
         except (ModelRefusedError, OSError):
             raise ModelGoneError from None
+
+
+def _without(found: AlreadySaved, told: frozenset[tuple[str, str]]) -> AlreadySaved:
+    """Take what was told lately out of what is pending."""
+    pending = frozenset(target for target in found.pending if (target, found.decision_id) not in told)
+    return replace(found, pending=pending)
 
 
 def _summary(row: AlreadySaved) -> TransactionSummary:

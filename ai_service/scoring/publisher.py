@@ -45,7 +45,7 @@ class Publisher:
         self._batches: Batches[Draft, Answer] = Batches(
             self.publish, name="decisions", max_waiting=max_waiting
         )
-        self._told: dict[str, list[str]] = {ALERT: [], AUDIT: []}
+        self._told: dict[str, set[str]] = {ALERT: set(), AUDIT: set()}
 
     async def save_then_tell(self, draft: Draft) -> Answer:
         """Return the answer once the decision is durable and the others were told, or were tried to.
@@ -91,17 +91,21 @@ class Publisher:
 
     async def _committed(self, write: Callable[..., ResultT]) -> ResultT:
         """Run `write` in one transaction that also takes away what was told; a failed one changes nothing."""
-        told, self._told = self._told, {ALERT: [], AUDIT: []}
-        try:
-            return await self._writer.run(lambda connection: write(connection, told=told))
-        except BaseException:
-            for target, subject_ids in told.items():
-                self._told[target].extend(subject_ids)
-            raise
+        told = {target: tuple(decision_ids) for target, decision_ids in self._told.items()}
+        result = await self._writer.run(lambda connection: write(connection, told=told))
+        for target, decision_ids in told.items():
+            self._told[target].difference_update(decision_ids)
+        return result
+
+    def told_lately(self) -> frozenset[tuple[str, str]]:
+        """Return the (target, decision id) pairs that were told while their outbox rows still stand."""
+        return frozenset(
+            (target, each) for target, decision_ids in self._told.items() for each in decision_ids
+        )
 
     def _note(self, delivery: Delivery, decision_ids: Sequence[str]) -> None:
         if delivery.delivered:
-            self._told[delivery.target].extend(decision_ids)
+            self._told[delivery.target].update(decision_ids)
 
 
 def _answer(

@@ -34,6 +34,7 @@ class Saved:
 class AlreadySaved:
     """The transaction was decided before: what was saved then, and which targets are still to be told."""
 
+    decision_id: str
     body_sha256: str
     body: bytes
     flagged: bool
@@ -97,7 +98,7 @@ def find_decision(connection: Connection, institution_id: str, decision_id: str)
     if row is None:
         return None
     pending = _pending(connection, [decision_id]).get(decision_id, frozenset())
-    return AlreadySaved("", row.record, row.flagged, pending)
+    return AlreadySaved(decision_id, "", row.record, row.flagged, pending)
 
 
 def list_decisions(
@@ -115,7 +116,8 @@ def list_decisions(
     rows = connection.execute(_filtered(query, wanted)).all()
     pending = _pending(connection, [row.decision_id for row in rows])
     return [
-        AlreadySaved("", row.record, row.flagged, pending.get(row.decision_id, frozenset())) for row in rows
+        AlreadySaved(row.decision_id, "", row.record, row.flagged, pending.get(row.decision_id, frozenset()))
+        for row in rows
     ]
 
 
@@ -237,7 +239,11 @@ def _already_saved(connection: Connection, repeats: Sequence[Draft]) -> dict[tup
     pending = _pending(connection, [row.decision_id for row in rows])
     return {
         (row.institution_id, row.transaction_id): AlreadySaved(
-            row.body_sha256, row.record, row.flagged, pending.get(row.decision_id, frozenset())
+            row.decision_id,
+            row.body_sha256,
+            row.record,
+            row.flagged,
+            pending.get(row.decision_id, frozenset()),
         )
         for row in rows
     }

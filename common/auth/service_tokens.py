@@ -22,11 +22,16 @@ class ServiceTokens:
         self._credentials = credentials
         self._token = ""
         self._expires = self._renew_at = float("-inf")
+        self._first = asyncio.Event()
 
     @property
     def available(self) -> bool:
         """Whether a token is at hand that has not expired."""
         return time.monotonic() < self._expires
+
+    async def wait(self) -> None:
+        """Wait until there has been a token."""
+        await self._first.wait()
 
     def header(self) -> dict[str, str]:
         """Return the Authorization header; raises `UnavailableError` when there is no token to show."""
@@ -56,6 +61,7 @@ class ServiceTokens:
             self._renew_at = asked + RETRY_S
             return False
         self._token = token.access_token
+        self._first.set()
         self._expires = asked + token.expires_in
         self._renew_at = asked + token.expires_in / 2
         return True

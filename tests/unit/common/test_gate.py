@@ -5,7 +5,7 @@ from common.auth.principal import Principal, UnauthenticatedError
 from common.auth.signing import public_jwk
 from common.clock import epoch_ms
 from common.contracts.tokens import Scope, TokenUse
-from tests.fakes import FakeUserService
+from tests.fakes import FakeUserService, new_key
 
 EXPECTED = Expected(issuer="assay", audience="assay")
 
@@ -69,7 +69,7 @@ class TestOpenToken:
 
     def test_refuses_a_token_signed_by_another_key(self, issuer: FakeUserService) -> None:
         with pytest.raises(UnauthenticatedError):
-            opened(issuer, FakeUserService().user_token())
+            opened(issuer, FakeUserService(new_key()).user_token())
 
     @pytest.mark.parametrize("tail", ["=", "A", " ", "\n", "é", "\x00"])
     def test_refuses_another_spelling_of_the_signature(self, issuer: FakeUserService, tail: str) -> None:

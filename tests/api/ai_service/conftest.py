@@ -1,0 +1,117 @@
+"""The real ai_service with a small real model; only the other services are stand-ins."""
+
+import asyncio
+from collections.abc import AsyncIterator, Callable
+from contextlib import AbstractAsyncContextManager, asynccontextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import httpx
+import pytest
+
+from ai_service.main import SERVICE
+from ai_service.settings import AiSettings
+from common.app import create_app
+from common.contracts.institutions import Institution
+from tests.asgi import open_app
+from tests.conftest import RunningUserService
+from tests.factories import SANDBOX, transaction_body
+from tests.fake_targets import FakeTargets
+from tests.models import save_test_model
+from tests.servers import serving
+
+OpenAi = Callable[..., AbstractAsyncContextManager["Ai"]]
+
+
+@dataclass
+class Ai:
+    """A running ai_service and shortcuts for talking to it."""
+
+    client: httpx.AsyncClient
+    users: RunningUserService
+
+    async def score(
+        self, *, institution: Institution = SANDBOX, headers: dict[str, str] | None = None, **changes: object
+    ) -> httpx.Response:
+        """Score a plain transaction with `changes`, now."""
+        body = transaction_body(**{"event_time": "2026-11-01T10:00:00+00:00", **changes})
+        return await self.client.post(
+            "/v1/score", json=body, headers={**self.auth(institution), **(headers or {})}
+        )
+
+    async def get(self, path: str, *, institution: Institution = SANDBOX) -> httpx.Response:
+        """Get `path` as a user of `institution`."""
+        return await self.client.get(path, headers=self.auth(institution))
+
+    def auth(self, institution: Institution = SANDBOX) -> dict[str, str]:
+        """Return the header of a user who may do everything."""
+        return {"Authorization": f"Bearer {self.users.fake.user_token(institution=institution)}"}
+
+
+@pytest.fixture(scope="session")
+def models_dir(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Where the small model is saved."""
+    folder = tmp_path_factory.mktemp("models")
+    save_test_model(folder)
+    return folder
+
+
+@pytest.fixture
+async def targets() -> FakeTargets:
+    """The other services."""
+    return FakeTargets()
+
+
+@pytest.fixture
+async def open_ai(
+    users: RunningUserService, targets: FakeTargets, models_dir: Path, tmp_path: Path
+) -> AsyncIterator[OpenAi]:
+    """Start ai_service, as often as a test wants, on the same data."""
+    async with serving(targets.app) as url:
+
+        @asynccontextmanager
+        async def opened(**changes: Any) -> AsyncIterator[Ai]:  # noqa: ANN401 - any setting
+            settings = AiSettings(
+                **{
+                    "environment": "test",
+                    "database_url": f"sqlite:///{tmp_path}/ai.db",
+                    "models_dir": models_dir,
+                    "velocity_snapshot": tmp_path / "velocity.npz",
+                    "user_service_url": users.url,
+                    "alert_service_url": url,
+                    "log_service_url": url,
+                    "external_apis_services_url": url,
+                    "deadline_ms": 5000,
+                    "geoip_timeout_ms": 1000,
+                    "delivery_timeout_ms": 2000,
+                    "log_level": "error",
+                    **changes,
+                }
+            )
+            async with open_app(create_app(SERVICE, settings)) as client:
+                await until_ready(client)
+                yield Ai(client, users)
+
+        yield opened
+
+
+async def until_ready(client: httpx.AsyncClient) -> None:
+    """Wait until the service says that it is ready."""
+    for _ in range(200):
+        if (await client.get("/ready")).status_code == 200:
+            return
+        await pause()
+    raise AssertionError((await client.get("/ready")).text)
+
+
+async def pause() -> None:
+    """Let other work run for a moment while waiting for a condition."""
+    await asyncio.sleep(0.02)
+
+
+@pytest.fixture
+async def ai(open_ai: OpenAi) -> AsyncIterator[Ai]:
+    """One running ai_service."""
+    async with open_ai() as opened:
+        yield opened
