@@ -12,7 +12,7 @@ from ai_service.ml.registry import SCHEMA_VERSION, Manifest, arrays_bytes, make_
 from ai_service.ml.trees import extract_trees
 from common.canonical import sha256_hex
 
-FINE, DOUBTFUL, FRAUD = "25.00", "200.00", "900.00"
+FINE, DOUBTFUL, FRAUD = "25.00", "300.00", "900.00"
 
 
 def save_test_model(models_dir: Path, *, version: str = "1", simulated_only: bool = False) -> Path:
@@ -24,7 +24,7 @@ def save_test_model(models_dir: Path, *, version: str = "1", simulated_only: boo
     chance = np.where(amounts > 400, 0.97, np.where(amounts > 100, 0.5, 0.01))
     is_fraud = random.uniform(size=len(rows)) < chance
     estimator = HistGradientBoostingClassifier(
-        max_iter=60,
+        max_iter=30,
         max_leaf_nodes=4,
         learning_rate=0.2,
         early_stopping=False,
