@@ -1,0 +1,179 @@
+"""The routes of the archive: services hand records over, people read those of their institution."""
+
+import re
+from collections.abc import Callable, Coroutine
+from datetime import date
+from typing import Annotated, Any
+
+from fastapi import APIRouter, Depends, Path, Query, Request, Response
+from fastapi.responses import StreamingResponse
+from fastapi.routing import APIRoute
+from pydantic import BeforeValidator, ValidationError
+
+from common import strict_json
+from common.auth.bearer import require_service, require_user
+from common.auth.principal import Principal
+from common.contracts.audit_records import AuditBatch, RecordsAccepted
+from common.contracts.tokens import Scope
+from common.problems import PROBLEMS
+from common.strict_json import StrictRoute
+from log_service.archive.schemas import ArchivedDay
+from log_service.archive.service import ArchiveReader
+from log_service.archive.spool import AuditSpool
+
+MAX_PAGE = 1000
+_DAY = re.compile(r"\d{4}-\d\d-\d\d\Z", re.ASCII)
+
+
+class _BatchRequest(Request):
+    async def json(self) -> Any:  # noqa: ANN401 - as Starlette declares it
+        """Return the batch itself: parsed and checked in one native step, ten times as fast as in two.
+
+        What does not pass is parsed plainly, so that the route finds and reports what is wrong with it.
+        """
+        body = await self.body()
+        try:
+            return AuditBatch.model_validate_json(body)
+        except ValidationError:
+            return strict_json.loads(body)
+
+
+class BatchRoute(APIRoute):
+    """A route whose JSON body is an `AuditBatch`."""
+
+    def get_route_handler(self) -> Callable[[Request], Coroutine[Any, Any, Response]]:
+        """Return the route's handler, given requests that parse batches fast."""
+        handler = super().get_route_handler()
+
+        async def handle(request: Request) -> Response:
+            return await handler(_BatchRequest(request.scope, request.receive))
+
+        return handle
+
+
+def _spool(request: Request) -> AuditSpool:
+    spool: AuditSpool = request.state.spool
+    return spool
+
+
+def _archive(request: Request) -> ArchiveReader:
+    archive: ArchiveReader = request.state.archive
+    return archive
+
+
+def _iso_day(value: object) -> date:
+    if not isinstance(value, str) or not _DAY.match(value):
+        raise ValueError("a day is written as 2026-11-02")
+    return date.fromisoformat(value)
+
+
+SpoolDep = Annotated[AuditSpool, Depends(_spool)]
+ArchiveDep = Annotated[ArchiveReader, Depends(_archive)]
+Auditor = Annotated[Principal, Depends(require_user(Scope.AUDIT_READ))]
+Day = Annotated[
+    date,
+    BeforeValidator(_iso_day, json_schema_input_type=str),
+    Path(description="A day in UTC, as 2026-11-02", examples=["2026-11-02"]),
+]
+_READING_ERRORS: dict[int | str, dict[str, Any]] = {
+    **PROBLEMS,
+    502: {"description": "The archive does not hold what was stored (`archive-damaged`)"},
+    503: {"description": "The archive is away (`unavailable`)"},
+}
+
+internal = APIRouter(prefix="/v1/internal", route_class=BatchRoute, tags=["internal"])
+public = APIRouter(prefix="/v1/audit", route_class=StrictRoute, tags=["audit archive"])
+
+
+@internal.post(
+    "/audit-records",
+    status_code=202,
+    dependencies=[Depends(require_service(Scope.AUDIT_WRITE))],
+    responses={
+        **PROBLEMS,
+        409: {"description": "A record id came back with another body; nothing was kept (`record-conflict`)"},
+        422: {"description": "A record cannot be archived; nothing was kept (`invalid-record`)"},
+        503: {"description": "The spool is full, or too much is waiting (`overloaded`)"},
+    },
+)
+async def accept_audit_records(batch: AuditBatch, spool: SpoolDep) -> RecordsAccepted:
+    """Take records into the spool; once this answers 202 they are durable and will be archived exactly once.
+
+    Records that were accepted before, by `record_id` and `sha256`, are counted as repeated and change nothing.
+    """
+    return await spool.accept(batch.records)
+
+
+@public.get(
+    "/records/{record_id}",
+    response_class=Response,
+    responses={
+        **_READING_ERRORS,
+        200: {
+            "description": "The record's canonical JSON, byte for byte as it was accepted and archived",
+            "content": {"application/json": {"schema": {"type": "object"}}},
+            "headers": {
+                "X-Record-SHA256": {
+                    "description": "SHA-256 of these bytes, in hexadecimal digits",
+                    "schema": {"type": "string"},
+                },
+                "X-Record-State": {
+                    "description": "`spooled` (durable, not archived yet) or `archived`",
+                    "schema": {"type": "string"},
+                },
+                "X-Object-Key": {
+                    "description": "Key of the archive object; absent while the record is spooled",
+                    "schema": {"type": "string"},
+                },
+            },
+        },
+        404: {"description": "Your institution has no such record"},
+    },
+)
+async def read_record(
+    record_id: Annotated[str, Path(min_length=1, max_length=64)], caller: Auditor, archive: ArchiveDep
+) -> Response:
+    """Return one record of your institution exactly as it was accepted; for a decision, its id is `decision_id`.
+
+    An archived record is read from the archive and checked against its digest.
+    """
+    record = await archive.record(caller.tenant, record_id)
+    headers = {"X-Record-SHA256": record.sha256, "X-Record-State": record.state.value}
+    if record.object_key is not None:
+        headers["X-Object-Key"] = record.object_key
+    return Response(record.body, media_type="application/json", headers=headers)
+
+
+@public.get("/days/{day}", responses=PROBLEMS)
+async def read_day(
+    day: Day,
+    caller: Auditor,
+    archive: ArchiveDep,
+    after: Annotated[int, Query(ge=0, le=2**63 - 1, description="List objects with numbers above this")] = 0,
+    limit: Annotated[int, Query(ge=1, le=MAX_PAGE, description="Objects on a page")] = MAX_PAGE,
+) -> ArchivedDay:
+    """List the archive objects of one UTC day of your institution, with totals of all its records.
+
+    Totals are of the whole day, whatever page is asked for.
+    """
+    return await archive.day(caller.tenant, day, after=after, limit=limit)
+
+
+@public.get(
+    "/days/{day}/records",
+    response_class=StreamingResponse,
+    responses={
+        **_READING_ERRORS,
+        200: {
+            "description": "One canonical record a line, in order of sequence",
+            "content": {"application/x-ndjson": {"schema": {"type": "string"}}},
+        },
+    },
+)
+async def read_records_of_day(day: Day, caller: Auditor, archive: ArchiveDep) -> StreamingResponse:
+    """Stream every record of one UTC day of your institution, archived or still spooled.
+
+    Should the archive fail half way, the connection is closed before the end of the body.
+    """
+    lines = await archive.stream_day(caller.tenant, day)
+    return StreamingResponse(lines, media_type="application/x-ndjson")

@@ -1,0 +1,260 @@
+"""The statements of the archive. Each function runs in the transaction of the connection it is given."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from datetime import date
+
+from sqlalchemy import ColumnElement, Connection, and_, delete, func, insert, select, update
+
+from common.contracts.audit_records import RecordKind, RecordsAccepted
+from common.contracts.institutions import InstitutionMode
+from log_service.archive.keys import object_key
+from log_service.archive.records import RecordConflictError, SpoolRecord
+from log_service.archive.schemas import ObjectState
+from log_service.archive.sealing import Group, WaitingGroup, WaitingRecord, fitting
+from log_service.archive.tables import bodies, numbers, objects, records
+
+
+@dataclass(frozen=True, slots=True)
+class Content:
+    """What a new object will hold: its records in order, and the digest of its content."""
+
+    group: Group
+    record_ids: tuple[str, ...]
+    first_sequence: int
+    last_sequence: int
+    content_bytes: int
+    sha256: str
+
+
+@dataclass(frozen=True, slots=True)
+class SealedObject:
+    """An object whose content is decided and that is not in the archive yet."""
+
+    object_id: int
+    key: str
+    record_count: int
+    first_sequence: int
+    last_sequence: int
+    content_bytes: int
+    sha256: str
+
+
+class RecordsMovedError(Exception):
+    """Some of the records went into another object in the meantime; nothing was changed."""
+
+
+def accept(
+    connection: Connection, batches: Sequence[Sequence[SpoolRecord]]
+) -> list[RecordsAccepted | Exception]:
+    """Keep what is new in each batch. A batch with a conflict is refused as a whole and gets its error."""
+    known = _digests(connection, [record.record_id for batch in batches for record in batch])
+    fresh: list[SpoolRecord] = []
+    results: list[RecordsAccepted | Exception] = []
+    for batch in batches:
+        try:
+            new = _new(batch, known)
+        except RecordConflictError as error:
+            results.append(error)
+            continue
+        known.update({record.record_id: record.sha256 for record in new})
+        fresh += new
+        results.append(RecordsAccepted(accepted=len(new), repeated=len(batch) - len(new)))
+    if fresh:
+        connection.execute(insert(records), [record.row for record in fresh])
+        connection.execute(
+            insert(bodies), [{"record_id": record.record_id, "body": record.body} for record in fresh]
+        )
+    return results
+
+
+def _digests(connection: Connection, record_ids: list[str]) -> dict[str, str]:
+    rows = connection.execute(
+        select(records.c.record_id, records.c.sha256).where(records.c.record_id.in_(record_ids))
+    )
+    return {row.record_id: row.sha256 for row in rows}
+
+
+def _new(batch: Sequence[SpoolRecord], known: dict[str, str]) -> list[SpoolRecord]:
+    new: dict[str, SpoolRecord] = {}
+    for record in batch:
+        before = known.get(record.record_id)
+        if before is None:
+            before = new.setdefault(record.record_id, record).sha256
+        if before != record.sha256:
+            raise RecordConflictError(record.record_id)
+    return list(new.values())
+
+
+def count_spooled(connection: Connection) -> int:
+    """Return how many records wait with their body."""
+    return connection.scalar(select(func.count()).select_from(bodies)) or 0
+
+
+def count_sealed(connection: Connection) -> int:
+    """Return how many objects wait to be stored."""
+    sealed = objects.c.state == ObjectState.SEALED.value
+    return connection.scalar(select(func.count()).select_from(objects).where(sealed)) or 0
+
+
+def waiting_groups(connection: Connection) -> list[WaitingGroup]:
+    """Return the groups that have records in no object yet."""
+    group = (
+        records.c.institution_mode,
+        records.c.institution_id,
+        records.c.day,
+        records.c.kind,
+    )
+    rows = connection.execute(
+        select(*group, func.count()).where(records.c.object_id.is_(None)).group_by(*group)
+    )
+    return [
+        WaitingGroup(Group(InstitutionMode(mode), institution_id, day, RecordKind(kind)), count)
+        for mode, institution_id, day, kind, count in rows
+    ]
+
+
+def waiting_records(connection: Connection, group: Group, *, limit: int) -> list[WaitingRecord]:
+    """Return the first waiting records of `group` that may share an object, in order of sequence."""
+    rows = connection.execute(
+        select(records.c.record_id, records.c.sequence, bodies.c.body)
+        .join(bodies, bodies.c.record_id == records.c.record_id)
+        .where(records.c.object_id.is_(None), _of_group(group))
+        .order_by(records.c.sequence, records.c.record_id)
+        .limit(limit)
+    )
+    return list(fitting(WaitingRecord(*row) for row in rows))
+
+
+def seal(connection: Connection, content: Content, *, now: int) -> str:
+    """Decide an object: number, key, content and members; return its key. Raises `RecordsMovedError`."""
+    group = content.group
+    number = _next_number(connection, group)
+    key = object_key(
+        mode=group.mode,
+        institution_id=group.institution_id,
+        day=date.fromisoformat(group.day),
+        kind=group.kind,
+        number=number,
+    )
+    object_id = connection.scalar(
+        insert(objects)
+        .values(
+            key=key,
+            institution_mode=group.mode.value,
+            institution_id=group.institution_id,
+            day=group.day,
+            kind=group.kind.value,
+            number=number,
+            record_count=len(content.record_ids),
+            first_sequence=content.first_sequence,
+            last_sequence=content.last_sequence,
+            content_bytes=content.content_bytes,
+            sha256=content.sha256,
+            state=ObjectState.SEALED.value,
+            attempts=0,
+            sealed_at=now,
+        )
+        .returning(objects.c.object_id)
+    )
+    moved = connection.execute(
+        update(records)
+        .where(records.c.record_id.in_(content.record_ids), records.c.object_id.is_(None))
+        .values(object_id=object_id)
+    )
+    if moved.rowcount != len(content.record_ids):
+        raise RecordsMovedError
+    return key
+
+
+def _next_number(connection: Connection, group: Group) -> int:
+    institution = {"institution_mode": group.mode.value, "institution_id": group.institution_id}
+    number = connection.scalar(
+        update(numbers)
+        .where(and_(*[numbers.c[name] == value for name, value in institution.items()]))
+        .values(last_number=numbers.c.last_number + 1)
+        .returning(numbers.c.last_number)
+    )
+    if number is None:
+        connection.execute(insert(numbers).values(**institution, last_number=1))
+        return 1
+    return int(number)
+
+
+def sealed_objects(connection: Connection, *, limit: int) -> list[SealedObject]:
+    """Return objects that wait to be stored, those with the fewest failed attempts first."""
+    rows = connection.execute(
+        select(
+            objects.c.object_id,
+            objects.c.key,
+            objects.c.record_count,
+            objects.c.first_sequence,
+            objects.c.last_sequence,
+            objects.c.content_bytes,
+            objects.c.sha256,
+        )
+        .where(objects.c.state == ObjectState.SEALED.value)
+        .order_by(objects.c.attempts, objects.c.object_id)
+        .limit(limit)
+    )
+    return [SealedObject(*row) for row in rows]
+
+
+def bodies_of(connection: Connection, object_id: int) -> list[bytes]:
+    """Return the bodies of an object that is not stored yet, in the order it was sealed with."""
+    return list(
+        connection.scalars(
+            select(bodies.c.body)
+            .join(records, records.c.record_id == bodies.c.record_id)
+            .where(records.c.object_id == object_id)
+            .order_by(records.c.sequence, records.c.record_id)
+        )
+    )
+
+
+def mark_stored(connection: Connection, object_id: int, *, now: int) -> None:
+    """Note that an object is in the archive, and drop the bodies it holds."""
+    members = select(records.c.record_id).where(records.c.object_id == object_id)
+    connection.execute(
+        update(objects)
+        .where(objects.c.object_id == object_id)
+        .values(
+            state=ObjectState.STORED.value,
+            stored_at=now,
+            attempts=objects.c.attempts + 1,
+            last_error=None,
+        )
+    )
+    connection.execute(delete(bodies).where(bodies.c.record_id.in_(members)))
+
+
+def mark_failed(connection: Connection, object_id: int, *, error: str) -> None:
+    """Note a failed attempt; the object stays sealed and is tried again."""
+    connection.execute(
+        update(objects)
+        .where(objects.c.object_id == object_id)
+        .values(attempts=objects.c.attempts + 1, last_error=error[:200])
+    )
+
+
+def mark_conflict(connection: Connection, object_id: int) -> None:
+    """Give up an object whose key holds something else; its records wait for a later object again."""
+    connection.execute(
+        update(objects)
+        .where(objects.c.object_id == object_id)
+        .values(
+            state=ObjectState.CONFLICT.value,
+            attempts=objects.c.attempts + 1,
+            last_error="something else lies under this key",
+        )
+    )
+    connection.execute(update(records).where(records.c.object_id == object_id).values(object_id=None))
+
+
+def _of_group(group: Group) -> ColumnElement[bool]:
+    return and_(
+        records.c.institution_mode == group.mode.value,
+        records.c.institution_id == group.institution_id,
+        records.c.day == group.day,
+        records.c.kind == group.kind.value,
+    )

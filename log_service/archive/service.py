@@ -1,0 +1,146 @@
+"""Gives back what was accepted: one record, one day; from the spool or from the archive, and only if it is unchanged."""
+
+import asyncio
+from collections import OrderedDict
+from collections.abc import AsyncIterator, Mapping
+from dataclasses import dataclass
+from datetime import date
+
+import structlog
+
+from common.canonical import sha256_hex
+from common.contracts.institutions import Institution
+from common.errors import NotFoundError, PlatformError
+from log_service.archive import queries
+from log_service.archive.metrics import TAMPERING
+from log_service.archive.objects import DamagedObjectError, decompress, largest_size, lines_by_digest
+from log_service.archive.queries import After, FoundRecord, StoredObject
+from log_service.archive.reading import DatabaseReader
+from log_service.archive.s3_store import ObjectMissingError, S3Store
+from log_service.archive.schemas import ArchivedDay, DayTotals, RecordState
+
+PAGE_RECORDS = 500
+OPEN_OBJECTS = 4  # kept while a day is streamed; late records make objects overlap
+Lines = Mapping[str, bytes]
+_log = structlog.get_logger()
+
+
+class ArchiveDamagedError(PlatformError):
+    """The archive does not give back what was stored in it."""
+
+    status_code = 502
+    type = "archive-damaged"
+    title = "The archive does not hold what was stored; this has been reported"
+
+
+@dataclass(frozen=True, slots=True)
+class RecordContent:
+    """One record's canonical body, and where it is."""
+
+    body: bytes
+    sha256: str
+    state: RecordState
+    object_key: str | None
+
+
+@dataclass(frozen=True)
+class ArchiveReader:
+    """Reads for one institution at a time; nobody sees another's records."""
+
+    reader: DatabaseReader
+    store: S3Store
+
+    async def record(self, institution: Institution, record_id: str) -> RecordContent:
+        """Return one record.
+
+        Raises `NotFoundError`, `ArchiveUnavailableError` and `ArchiveDamagedError`.
+        """
+        found = await self.reader.run(lambda c: queries.find_record(c, institution, record_id))
+        if found is None:
+            raise NotFoundError
+        stored = found.stored_in
+        return RecordContent(
+            body=await self._body(found, OrderedDict()),
+            sha256=found.sha256,
+            state=RecordState.SPOOLED if stored is None else RecordState.ARCHIVED,
+            object_key=None if stored is None else stored.key,
+        )
+
+    async def day(self, institution: Institution, day: date, *, after: int, limit: int) -> ArchivedDay:
+        """Return a day's totals, and up to `limit` of its objects with numbers above `after`."""
+        name = day.isoformat()
+        found = await self.reader.run(
+            lambda c: queries.objects_of_day(c, institution, name, after=after, limit=limit + 1)
+        )
+        total, archived = await self.reader.run(lambda c: queries.count_of_day(c, institution, name))
+        return ArchivedDay(
+            institution_id=institution.institution_id,
+            institution_mode=institution.mode,
+            day=day,
+            totals=DayTotals(records=total, archived=archived, spooled=total - archived),
+            objects=tuple(found[:limit]),
+            next_after=found[limit - 1].number if len(found) > limit else None,
+        )
+
+    async def stream_day(self, institution: Institution, day: date) -> AsyncIterator[bytes]:
+        """Return all records of a day as lines in order of sequence; what fails at once is raised at once.
+
+        What fails later breaks the stream off, so that a part is never taken for the whole.
+        """
+        chunks = self._chunks(institution, day.isoformat())
+        first = await anext(chunks, b"")
+        return _joined(first, chunks)
+
+    async def _chunks(self, institution: Institution, day: str) -> AsyncIterator[bytes]:
+        opened: OrderedDict[str, Lines] = OrderedDict()
+        after = After()
+        while page := await self.reader.run(
+            lambda c, after=after: queries.records_of_day(  # type: ignore[misc]
+                c, institution, day, after=after, limit=PAGE_RECORDS
+            )
+        ):
+            yield b"".join([await self._body(found, opened) + b"\n" for found in page])
+            after = After(page[-1].kind, page[-1].sequence, page[-1].record_id)
+
+    async def _body(self, found: FoundRecord, opened: OrderedDict[str, Lines]) -> bytes:
+        if found.stored_in is None:
+            body = found.body
+        else:
+            body = (await self._lines(found.stored_in, opened)).get(found.sha256)
+        if body is None:
+            raise _damaged(found.stored_in.key if found.stored_in else "spool")
+        return body
+
+    async def _lines(self, stored: StoredObject, opened: OrderedDict[str, Lines]) -> Lines:
+        """Return an object's lines, from `opened` if it is there, which holds the last few."""
+        if stored.key not in opened:
+            opened[stored.key] = await self._open(stored)
+            if len(opened) > OPEN_OBJECTS:
+                opened.popitem(last=False)
+        return opened[stored.key]
+
+    async def _open(self, stored: StoredObject) -> Lines:
+        try:
+            data = await self.store.fetch(stored.key, max_bytes=largest_size(stored.content_bytes))
+            return await asyncio.to_thread(_verified_lines, data, stored)
+        except (ObjectMissingError, DamagedObjectError) as error:
+            raise _damaged(stored.key) from error
+
+
+def _verified_lines(data: bytes, stored: StoredObject) -> Lines:
+    content = decompress(data, expected_bytes=stored.content_bytes)
+    if sha256_hex(content) != stored.sha256:
+        raise DamagedObjectError
+    return lines_by_digest(content)
+
+
+def _damaged(place: str) -> ArchiveDamagedError:
+    TAMPERING.labels("content").inc()
+    _log.error("archive.damaged", place=place)
+    return ArchiveDamagedError()
+
+
+async def _joined(first: bytes, rest: AsyncIterator[bytes]) -> AsyncIterator[bytes]:
+    yield first
+    async for chunk in rest:
+        yield chunk

@@ -1,0 +1,112 @@
+"""The spool: where a record is durable from the moment it is acknowledged until its object is in the archive."""
+
+import asyncio
+from collections.abc import Sequence
+
+import structlog
+
+from common.batches import Batches
+from common.contracts.audit_records import AuditRecord, RecordsAccepted
+from common.errors import OverloadedError
+from common.logging import add_facts
+from common.writer import DatabaseWriter
+from log_service.archive import repository
+from log_service.archive.metrics import RECORDS, SPOOL_FILL, SPOOLED, TAMPERING
+from log_service.archive.records import InvalidRecordError, RecordConflictError, SpoolRecord, checked
+
+MAX_BATCHES_A_COMMIT = 32  # 32 x 512 record ids stay below SQLite's 32,766 parameters
+MAX_BATCHES_WAITING = 128
+FULL_RETRY_S = 5
+FILL_ALARM = 0.8
+MAX_REQUEST_IDS = 50
+_log = structlog.get_logger()
+
+
+class AuditSpool:
+    """Accepts batches of records; requests that arrive together share one commit.
+
+    `max_records` may be passed by what is being written at that moment. `arrived` is set whenever `wake_after`
+    records have come since it was last cleared by `take_arrived`.
+    """
+
+    def __init__(
+        self, writer: DatabaseWriter, *, max_records: int, spooled_records: int, wake_after: int
+    ) -> None:
+        self._writer = writer
+        self._max_records = max_records
+        self._spooled_records = spooled_records
+        self._wake_after = wake_after
+        self._arrived_records = 0
+        self.arrived = asyncio.Event()
+        self._alarmed = False
+        self._batches: Batches[list[SpoolRecord], RecordsAccepted] = Batches(
+            self._keep,
+            name="audit_records",
+            max_batch=MAX_BATCHES_A_COMMIT,
+            max_waiting=MAX_BATCHES_WAITING,
+        )
+        self._changed(0)
+
+    @property
+    def spooled_records(self) -> int:
+        """How many records wait with their body."""
+        return self._spooled_records
+
+    async def accept(self, records: Sequence[AuditRecord]) -> RecordsAccepted:
+        """Return once all of `records` are durable.
+
+        Raises `InvalidRecordError`, `RecordConflictError` (then none of them was kept) and `OverloadedError`.
+        """
+        request_ids = list(dict.fromkeys(record.request_id[:64] for record in records))
+        add_facts(records=len(records), request_ids=request_ids[:MAX_REQUEST_IDS])
+        if self._spooled_records + len(records) > self._max_records:
+            RECORDS.labels("refused").inc(len(records))
+            raise OverloadedError("The spool is full.", retry_after_s=FULL_RETRY_S)
+        try:
+            accepted = await self._batches.submit(checked(records))
+        except InvalidRecordError as error:
+            RECORDS.labels("invalid").inc(len(records))
+            _log.error("audit.record_invalid", reason=error.detail)
+            raise
+        except RecordConflictError as error:
+            RECORDS.labels("conflict").inc(len(records))
+            TAMPERING.labels("record").inc()
+            _log.error("audit.record_conflict", record_id=error.record_id)
+            raise
+        add_facts(accepted=accepted.accepted, repeated=accepted.repeated)
+        return accepted
+
+    def take_arrived(self) -> None:
+        """Begin to count arrivals anew."""
+        self._arrived_records = 0
+        self.arrived.clear()
+
+    def left(self, records: int) -> None:
+        """Note that `records` are in the archive and their bodies gone from here."""
+        self._changed(-records)
+
+    async def drain(self) -> None:
+        """Wait until every batch that was taken in is durable."""
+        await self._batches.drain()
+
+    async def _keep(self, batches: Sequence[list[SpoolRecord]]) -> Sequence[RecordsAccepted | Exception]:
+        results = await self._writer.run(lambda connection: repository.accept(connection, batches))
+        accepted = sum([result.accepted for result in results if isinstance(result, RecordsAccepted)])
+        repeated = sum([result.repeated for result in results if isinstance(result, RecordsAccepted)])
+        RECORDS.labels("accepted").inc(accepted)
+        RECORDS.labels("repeated").inc(repeated)
+        self._changed(accepted)
+        self._arrived_records += accepted
+        if self._arrived_records >= self._wake_after:
+            self.arrived.set()
+        return results
+
+    def _changed(self, records: int) -> None:
+        self._spooled_records += records
+        fill = self._spooled_records / self._max_records
+        SPOOLED.set(self._spooled_records)
+        SPOOL_FILL.set(fill)
+        if (fill >= FILL_ALARM) is not self._alarmed:
+            self._alarmed = not self._alarmed
+            log = _log.error if self._alarmed else _log.info
+            log("spool.filling" if self._alarmed else "spool.relieved", records=self._spooled_records)

@@ -1,0 +1,66 @@
+"""Builds every collaborator of log_service once, and takes them down in the order that loses nothing."""
+
+import asyncio
+from collections.abc import AsyncIterator
+from contextlib import AsyncExitStack, asynccontextmanager
+from pathlib import Path
+from typing import Any
+
+from common.background import running
+from common.db import open_database, writing_engine
+from common.service_calls import open_service_calls
+from common.writer import DatabaseWriter
+from log_service.archive import repository
+from log_service.archive.archiver import Archiver
+from log_service.archive.reading import DatabaseReader
+from log_service.archive.s3_store import open_s3_store
+from log_service.archive.service import ArchiveReader
+from log_service.archive.spool import AuditSpool
+from log_service.settings import LogSettings
+
+MIGRATIONS = Path(__file__).parent / "migrations"
+
+
+@asynccontextmanager
+async def build(settings: LogSettings) -> AsyncIterator[dict[str, Any]]:
+    """Open what the service uses; at the end, archive what can be archived in GRACEFUL_SHUTDOWN_S."""
+    async with AsyncExitStack() as opened:
+        database = await opened.enter_async_context(
+            open_database(settings.database_url, migrations=MIGRATIONS)
+        )
+        calls = await opened.enter_async_context(open_service_calls(settings, client_id="log_service"))
+        store = await opened.enter_async_context(open_s3_store(settings))
+        reading = writing_engine(settings.database_url)
+        opened.callback(reading.dispose)
+        reader = DatabaseReader(reading)
+        writer = DatabaseWriter(writing_engine(settings.database_url))
+        opened.push_async_callback(writer.close)
+        spool = AuditSpool(
+            writer,
+            max_records=settings.spool_max_records,
+            spooled_records=await reader.run(repository.count_spooled),
+            wake_after=settings.archive_object_records,
+        )
+        archiver = Archiver(
+            reader=reader,
+            writer=writer,
+            spool=spool,
+            store=store,
+            interval_s=settings.archive_interval_s,
+            object_records=settings.archive_object_records,
+            concurrency=settings.s3_put_concurrency,
+            sealed=asyncio.Event(),
+        )
+        async with running(archiver.keep_sealing, archiver.keep_storing):
+            yield {
+                "readiness": {
+                    "database_connected": database.connected,
+                    "keys_loaded": calls.keys_loaded,
+                },
+                "token_verifier": calls.verifier,
+                "database": database,
+                "spool": spool,
+                "archive": ArchiveReader(reader, store),
+            }
+            await spool.drain()
+        await archiver.finish(timeout_s=settings.graceful_shutdown_s)
