@@ -1,6 +1,8 @@
 """Runs one service as a process: `python -m ai_service --port 8000`."""
 
+import signal
 import sys
+from types import FrameType
 
 import uvicorn
 from pydantic import ValidationError
@@ -17,6 +19,8 @@ def serve(service: Service[SettingsT]) -> None:
         lines = [f"  {'.'.join(map(str, item['loc'])).upper()}: {item['msg']}" for item in error.errors()]
         sys.exit(f"{service.name} cannot start; these settings are wrong:\n" + "\n".join(lines))
     app = create_app(service, settings)
+    # uvicorn raises the signal again once everything is closed; a clean stop then ends with 0, not as killed
+    signal.signal(signal.SIGTERM, _end)
     try:
         uvicorn.run(
             app,
@@ -32,3 +36,7 @@ def serve(service: Service[SettingsT]) -> None:
         if hasattr(app.state, "refusal"):
             sys.exit(f"{service.name} cannot start: {app.state.refusal}")
         raise
+
+
+def _end(_signal: int, _frame: FrameType | None) -> None:
+    sys.exit(0)

@@ -1,0 +1,83 @@
+"""Routes that hand out tokens, and the keys that verify them."""
+
+from typing import Annotated, Any
+
+from fastapi import APIRouter, Depends, Request, Response
+
+from common.clock import epoch_ms
+from common.contracts.tokens import ServiceToken, ServiceTokenRequest
+from common.db import SessionDep
+from common.strict_json import StrictRoute
+from user_service.auth.schemas import Credentials, KeySet, RefreshRequest, Tokens
+from user_service.auth.service import Authentication
+from user_service.auth.service_tokens import ServiceTokenDesk
+from user_service.auth.signing_keys import KeyRing
+
+JWKS_MAX_AGE_S = 60  # as often as the services fetch it
+
+_BUSY: dict[int | str, dict[str, Any]] = {
+    400: {"description": "The body is not JSON that is read here"},
+    503: {"description": "Too many passwords are being checked, or the database is away; see Retry-After"},
+}
+router = APIRouter(prefix="/v1/auth", route_class=StrictRoute, tags=["authentication"])
+internal = APIRouter(prefix="/v1/internal", route_class=StrictRoute, tags=["internal"])
+well_known = APIRouter(prefix="/.well-known", tags=["authentication"])
+
+
+def _authentication(request: Request) -> Authentication:
+    authentication: Authentication = request.state.authentication
+    return authentication
+
+
+AuthenticationDep = Annotated[Authentication, Depends(_authentication)]
+
+
+@router.post(
+    "/login",
+    responses={**_BUSY, 401: {"description": "Unknown address, wrong password or disabled account"}},
+)
+async def log_in(credentials: Credentials, session: SessionDep, authentication: AuthenticationDep) -> Tokens:
+    """Start a session with e-mail address and password.
+
+    The access token is sent as `Authorization: Bearer ...` to every service; the refresh token gets the next pair.
+    """
+    return await authentication.login(session, credentials, now_ms=epoch_ms())
+
+
+@router.post(
+    "/refresh",
+    responses={**_BUSY, 401: {"description": "The refresh token is unknown, expired, used or ended"}},
+)
+async def refresh(body: RefreshRequest, session: SessionDep, authentication: AuthenticationDep) -> Tokens:
+    """Replace a session's tokens by new ones. A refresh token works once.
+
+    Showing one a second time ends its session, because it is then in two hands: callers send one refresh at a time.
+    """
+    return await authentication.refresh(session, body, now_ms=epoch_ms())
+
+
+@router.post("/logout", status_code=204, responses=_BUSY)
+async def log_out(body: RefreshRequest, session: SessionDep, authentication: AuthenticationDep) -> None:
+    """End the session of a refresh token. Its access token runs out by itself within minutes."""
+    await authentication.logout(session, body, now_ms=epoch_ms())
+
+
+@well_known.get("/jwks.json")
+async def read_keys(request: Request, response: Response) -> KeySet:
+    """Return the public keys that verify access tokens (RFC 7517)."""
+    keys: KeyRing = request.state.keys
+    response.headers["Cache-Control"] = f"public, max-age={JWKS_MAX_AGE_S}"
+    return KeySet.model_validate({"keys": keys.published})
+
+
+@internal.post(
+    "/service-tokens",
+    responses={
+        400: {"description": "The body is not JSON that is read here"},
+        401: {"description": "Unknown client, wrong secret, or a client without one"},
+    },
+)
+async def issue_service_token(credentials: ServiceTokenRequest, request: Request) -> ServiceToken:
+    """Give one of our own services the token it shows to the others."""
+    desk: ServiceTokenDesk = request.state.service_tokens
+    return desk.issue(credentials, now_ms=epoch_ms())

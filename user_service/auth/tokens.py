@@ -1,0 +1,81 @@
+"""The tokens we issue: signed access tokens, and opaque refresh tokens of which only a digest is kept."""
+
+import secrets
+from collections.abc import Collection, Mapping
+from dataclasses import dataclass
+from typing import Any
+
+from common.auth.signing import sign_access_token
+from common.canonical import sha256_hex
+from common.contracts.institutions import Institution
+from common.contracts.tokens import Scope, TokenUse
+from common.ids import new_id
+from user_service.auth.signing_keys import KeyRing
+from user_service.users.roles import SCOPES_BY_ROLE, Role
+
+REFRESH_TOKEN_BYTES = 32
+
+
+@dataclass(frozen=True, slots=True)
+class AccessToken:
+    """A signed token, its id, and how many seconds it lives."""
+
+    text: str
+    token_id: str
+    expires_in: int
+
+
+@dataclass(frozen=True)
+class TokenIssuer:
+    """Signs access tokens with the newest key; their claims are those that `common.auth.gate` accepts."""
+
+    keys: KeyRing
+    issuer: str
+    audience: str
+    user_token_s: int
+    service_token_s: int
+
+    def for_user(self, user_id: str, *, role: Role, institution: Institution, now_ms: int) -> AccessToken:
+        """Issue a user's access token."""
+        claims = {
+            "sub": user_id,
+            "token_use": TokenUse.USER.value,
+            "scope": _scope(SCOPES_BY_ROLE[role]),
+            "role": role.value,
+            "institution_id": institution.institution_id,
+            "institution_mode": institution.mode.value,
+            "base_currency": institution.base_currency,
+        }
+        return self._sign(claims, life_s=self.user_token_s, now_ms=now_ms)
+
+    def for_service(self, client_id: str, *, scopes: Collection[Scope], now_ms: int) -> AccessToken:
+        """Issue a service's access token."""
+        claims = {"sub": client_id, "token_use": TokenUse.SERVICE.value, "scope": _scope(scopes)}
+        return self._sign(claims, life_s=self.service_token_s, now_ms=now_ms)
+
+    def _sign(self, claims: Mapping[str, Any], *, life_s: int, now_ms: int) -> AccessToken:
+        token_id = new_id("tok")
+        issued = now_ms // 1000
+        complete = {
+            **claims,
+            "iss": self.issuer,
+            "aud": self.audience,
+            "iat": issued,
+            "exp": issued + life_s,
+            "jti": token_id,
+        }
+        return AccessToken(sign_access_token(complete, self.keys.newest), token_id, life_s)
+
+
+def new_refresh_token() -> str:
+    """Return 256 random bits as text."""
+    return secrets.token_urlsafe(REFRESH_TOKEN_BYTES)
+
+
+def digest_of(refresh_token: str) -> str:
+    """Return what the database knows of a refresh token."""
+    return sha256_hex(refresh_token.encode("utf-8", "surrogatepass"))
+
+
+def _scope(scopes: Collection[Scope]) -> str:
+    return " ".join(scope.value for scope in scopes)

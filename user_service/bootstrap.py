@@ -1,0 +1,73 @@
+"""Builds what the service needs: the database, the signing keys, the password threads."""
+
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from pathlib import Path
+
+from common.app import State
+from common.auth.gate import Expected
+from common.auth.keys import TokenVerifier
+from common.clock import epoch_ms
+from common.db import open_database
+from user_service.auth.passwords import open_passwords
+from user_service.auth.service import Authentication
+from user_service.auth.service_clients import ServiceClients
+from user_service.auth.service_tokens import ServiceTokenDesk
+from user_service.auth.signing_keys import KeyRing, open_key_ring
+from user_service.auth.tokens import TokenIssuer
+from user_service.institutions.service import Institutions
+from user_service.settings import UserSettings
+from user_service.users.service import Profiles
+
+MIGRATIONS = Path(__file__).parent / "migrations"
+DAY_MS = 86_400_000
+
+
+@asynccontextmanager
+async def build(settings: UserSettings) -> AsyncIterator[State]:
+    """Open everything, yield what requests use, close everything; raises `StartupError`."""
+    async with (
+        open_database(settings.database_url, migrations=MIGRATIONS) as database,
+        open_passwords(workers=settings.password_workers, queue=settings.password_queue) as passwords,
+    ):
+        keys = await open_key_ring(
+            database, passphrase=settings.signing_key_passphrase.get_secret_value(), now_ms=epoch_ms()
+        )
+        issuer = _issuer(settings, keys)
+        authentication = Authentication(passwords, issuer, settings.refresh_token_days * DAY_MS)
+        expected = Expected(issuer=settings.token_issuer, audience=settings.token_audience)
+        yield {
+            "database": database,
+            "keys": keys,
+            "token_verifier": TokenVerifier(keys, expected=expected),
+            "authentication": authentication,
+            "institutions": Institutions(authentication),
+            "profiles": Profiles(passwords),
+            "service_tokens": ServiceTokenDesk(_clients(settings), issuer),
+            "readiness": {
+                "database_connected": database.connected,
+                "signing_key_loaded": keys.is_loaded,
+            },
+        }
+
+
+def _issuer(settings: UserSettings, keys: KeyRing) -> TokenIssuer:
+    return TokenIssuer(
+        keys,
+        issuer=settings.token_issuer,
+        audience=settings.token_audience,
+        user_token_s=settings.access_token_s,
+        service_token_s=settings.service_token_s,
+    )
+
+
+def _clients(settings: UserSettings) -> ServiceClients:
+    return ServiceClients(
+        {
+            "ai_service": settings.ai_service_secret,
+            "alert_service": settings.alert_service_secret,
+            "log_service": settings.log_service_secret,
+            "external_apis_services": settings.external_apis_service_secret,
+            "operator": settings.operator_secret,
+        }
+    )

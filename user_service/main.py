@@ -1,0 +1,20 @@
+"""The web door of user_service."""
+
+from common.app import Service, create_app
+from user_service.auth.endpoints import internal as internal_auth
+from user_service.auth.endpoints import router as auth
+from user_service.auth.endpoints import well_known
+from user_service.bootstrap import build
+from user_service.institutions.endpoints import internal as internal_institutions
+from user_service.institutions.endpoints import router as institutions
+from user_service.settings import UserSettings
+from user_service.users.endpoints import router as users
+
+SERVICE = Service(
+    name="user_service",
+    summary="Knows institutions and their users, and signs the tokens that all services accept",
+    settings_type=UserSettings,
+    build=build,
+    routers=[institutions, auth, users, well_known, internal_auth, internal_institutions],
+)
+app = create_app(SERVICE)

@@ -1,0 +1,70 @@
+"""The statements on users."""
+
+from sqlalchemy import CursorResult, select, update
+from sqlalchemy.exc import IntegrityError
+from sqlalchemy.ext.asyncio import AsyncSession
+
+from common.errors import PlatformError
+from user_service.institutions.tables import InstitutionRow
+from user_service.users.roles import Role
+from user_service.users.tables import UserRow
+
+
+class EmailTakenError(PlatformError):
+    """The e-mail address already has an account."""
+
+    status_code = 409
+    type = "email-taken"
+    title = "This e-mail address already has an account"
+
+
+async def add_user(session: AsyncSession, user: UserRow) -> None:
+    """Store a new user; raises `EmailTakenError`."""
+    session.add(user)
+    try:
+        await session.flush()
+    except IntegrityError as error:
+        raise EmailTakenError from error
+
+
+async def find_user(
+    session: AsyncSession, user_id: str, *, institution_id: str
+) -> tuple[UserRow, InstitutionRow] | None:
+    """Return an enabled user of this institution."""
+    query = (
+        select(UserRow, InstitutionRow)
+        .join(InstitutionRow)
+        .where(
+            UserRow.user_id == user_id,
+            UserRow.institution_id == institution_id,
+            UserRow.disabled_at_ms.is_(None),
+        )
+    )
+    found = (await session.execute(query)).one_or_none()
+    return None if found is None else (found[0], found[1])
+
+
+async def replace_password(session: AsyncSession, user: UserRow, *, new_hash: str) -> bool:
+    """Store a new hash; False when the password changed since `user` was read."""
+    replaced = await session.execute(
+        update(UserRow)
+        .where(UserRow.user_id == user.user_id, UserRow.password_hash == user.password_hash)
+        .values(password_hash=new_hash)
+        .execution_options(synchronize_session=False)
+    )
+    assert isinstance(replaced, CursorResult)  # noqa: S101 - what an UPDATE returns
+    return replaced.rowcount == 1
+
+
+async def emails_of_admins(session: AsyncSession, institution_id: str) -> list[str]:
+    """Return the addresses of an institution's enabled admins."""
+    query = (
+        select(UserRow.email)
+        .where(
+            UserRow.institution_id == institution_id,
+            UserRow.role == Role.ADMIN.value,
+            UserRow.disabled_at_ms.is_(None),
+        )
+        .order_by(UserRow.user_id)
+    )
+    return list(await session.scalars(query))

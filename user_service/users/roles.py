@@ -1,0 +1,33 @@
+"""What each role may do (pure)."""
+
+from collections.abc import Mapping
+from enum import StrEnum
+
+from common.contracts.tokens import Scope
+
+
+class Role(StrEnum):
+    """What a user is to the institution."""
+
+    ADMIN = "admin"
+    BUILDER = "builder"
+    ANALYST = "analyst"
+    VIEWER = "viewer"
+
+
+SCOPES_BY_ROLE: Mapping[Role, tuple[Scope, ...]] = {
+    # runs the institution
+    Role.ADMIN: (
+        Scope.SCORE_WRITE,
+        Scope.DECISIONS_READ,
+        Scope.ALERTS_READ,
+        Scope.AUDIT_READ,
+        Scope.PROFILE_WRITE,
+    ),
+    # builds rules and models, and tries them on transactions
+    Role.BUILDER: (Scope.SCORE_WRITE, Scope.DECISIONS_READ, Scope.ALERTS_READ, Scope.PROFILE_WRITE),
+    # works through alerts, and looks up how a decision came about
+    Role.ANALYST: (Scope.DECISIONS_READ, Scope.ALERTS_READ, Scope.AUDIT_READ, Scope.PROFILE_WRITE),
+    # looks on
+    Role.VIEWER: (Scope.DECISIONS_READ, Scope.ALERTS_READ, Scope.PROFILE_WRITE),
+}
