@@ -1,0 +1,109 @@
+import base64
+from collections.abc import Mapping
+
+import pytest
+
+from common.auth.gate import Expected, key_id, open_token
+from common.auth.principal import Principal, UnauthenticatedError
+from common.auth.signing import generate_signing_key, unlock
+from common.contracts.institutions import Institution, InstitutionMode
+from common.contracts.tokens import Scope, TokenUse
+from user_service.auth.signing_keys import KeyRing
+from user_service.auth.tokens import TokenIssuer, digest_of, new_refresh_token
+from user_service.users.roles import SCOPES_BY_ROLE, Role
+
+NOW_MS = 1_800_000_000_999
+INSTITUTION = Institution(institution_id="ins_1", mode=InstitutionMode.LIVE, base_currency="JPY")
+PASSPHRASE = "a passphrase for tests only"
+
+
+@pytest.fixture(scope="module")
+def keys() -> KeyRing:
+    made = [generate_signing_key(passphrase=PASSPHRASE) for _ in range(2)]
+    return KeyRing([unlock(key, passphrase=PASSPHRASE) for key in made])
+
+
+@pytest.fixture
+def issuer(keys: KeyRing) -> TokenIssuer:
+    return TokenIssuer(keys, issuer="us", audience="them", user_token_s=900, service_token_s=600)
+
+
+async def opened(keys: KeyRing, token: str, *, now: int) -> Principal:
+    key: Mapping[str, str] = await keys.find(key_id(token))
+    return open_token(token, key, expected=Expected(issuer="us", audience="them"), now=now)
+
+
+class TestTokenIssuer:
+    @pytest.mark.parametrize("role", Role)
+    async def test_issues_user_tokens_that_the_gate_takes(
+        self, issuer: TokenIssuer, keys: KeyRing, role: Role
+    ) -> None:
+        token = issuer.for_user("usr_1", role=role, institution=INSTITUTION, now_ms=NOW_MS)
+
+        principal = await opened(keys, token.text, now=1_800_000_000)
+
+        assert principal == Principal(
+            use=TokenUse.USER,
+            subject="usr_1",
+            scopes=frozenset(scope.value for scope in SCOPES_BY_ROLE[role]),
+            token_id=token.token_id,
+            expires_at=1_800_000_900,
+            role=role.value,
+            institution=INSTITUTION,
+        )
+        assert token.expires_in == 900
+
+    @pytest.mark.parametrize("scopes", [(), (Scope.GEOIP_READ, Scope.RATES_READ)])
+    async def test_issues_service_tokens_that_the_gate_takes(
+        self, issuer: TokenIssuer, keys: KeyRing, scopes: tuple[Scope, ...]
+    ) -> None:
+        token = issuer.for_service("ai_service", scopes=scopes, now_ms=NOW_MS)
+
+        principal = await opened(keys, token.text, now=1_800_000_000)
+
+        assert principal.use is TokenUse.SERVICE
+        assert principal.subject == "ai_service"
+        assert principal.scopes == set(scopes)
+        assert principal.institution is None
+        assert token.expires_in == 600
+
+    async def test_lets_tokens_end(self, issuer: TokenIssuer, keys: KeyRing) -> None:
+        token = issuer.for_service("ai_service", scopes=(), now_ms=NOW_MS)
+
+        await opened(keys, token.text, now=1_800_000_599)
+        with pytest.raises(UnauthenticatedError):
+            await opened(keys, token.text, now=1_800_000_600)
+
+    def test_gives_every_token_its_own_id(self, issuer: TokenIssuer) -> None:
+        issued = [issuer.for_service("ai_service", scopes=(), now_ms=NOW_MS) for _ in range(2)]
+
+        assert issued[0].token_id != issued[1].token_id
+
+    def test_signs_with_the_newest_key(self, issuer: TokenIssuer, keys: KeyRing) -> None:
+        token = issuer.for_service("ai_service", scopes=(), now_ms=NOW_MS)
+
+        assert key_id(token.text) == keys.newest.kid == keys.published[0]["kid"]
+
+
+class TestKeyRing:
+    async def test_finds_every_published_key_and_no_other(self, keys: KeyRing) -> None:
+        found = [await keys.find(key["kid"]) for key in keys.published]
+
+        assert found == list(keys.published)
+        with pytest.raises(UnauthenticatedError):
+            await keys.find("other")
+
+    def test_publishes_nothing_private(self, keys: KeyRing) -> None:
+        assert {name for key in keys.published for name in key} == {"kty", "n", "e", "kid", "use", "alg"}
+
+
+class TestRefreshTokens:
+    def test_are_256_random_bits(self) -> None:
+        token = new_refresh_token()
+
+        assert len(base64.urlsafe_b64decode(token + "=")) == 32
+        assert token != new_refresh_token()
+
+    def test_are_known_by_their_digest(self) -> None:
+        assert digest_of("abc") == "ba7816bf8f01cfea414140de5dae2223b00361a396177a9cb410ff61f20015ad"
+        assert digest_of("\ud800") != digest_of("abc")
