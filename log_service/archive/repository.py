@@ -4,7 +4,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import date
 
-from sqlalchemy import ColumnElement, Connection, and_, delete, func, insert, select, update
+from sqlalchemy import ColumnElement, Connection, and_, delete, func, insert, literal_column, select, update
 
 from common.contracts.audit_records import RecordKind, RecordsAccepted
 from common.contracts.institutions import InstitutionMode
@@ -13,6 +13,9 @@ from log_service.archive.records import RecordConflictError, SpoolRecord
 from log_service.archive.schemas import ObjectState
 from log_service.archive.sealing import Group, WaitingGroup, WaitingRecord, fitting
 from log_service.archive.tables import bodies, numbers, objects, records
+
+# written out, not bound: only then every database sees that the index of sealed objects will do
+_IS_SEALED = objects.c.state == literal_column(f"'{ObjectState.SEALED.value}'")
 
 
 @dataclass(frozen=True, slots=True)
@@ -93,8 +96,7 @@ def count_spooled(connection: Connection) -> int:
 
 def count_sealed(connection: Connection) -> int:
     """Return how many objects wait to be stored."""
-    sealed = objects.c.state == ObjectState.SEALED.value
-    return connection.scalar(select(func.count()).select_from(objects).where(sealed)) or 0
+    return connection.scalar(select(func.count()).select_from(objects).where(_IS_SEALED)) or 0
 
 
 def waiting_groups(connection: Connection) -> list[WaitingGroup]:
@@ -193,7 +195,7 @@ def sealed_objects(connection: Connection, *, limit: int) -> list[SealedObject]:
             objects.c.content_bytes,
             objects.c.sha256,
         )
-        .where(objects.c.state == ObjectState.SEALED.value)
+        .where(_IS_SEALED)
         .order_by(objects.c.attempts, objects.c.object_id)
         .limit(limit)
     )

@@ -1,8 +1,8 @@
 """Gives back what was accepted: one record, one day; from the spool or from the archive, and only if it is unchanged."""
 
 import asyncio
-from collections import OrderedDict
-from collections.abc import AsyncIterator, Mapping
+from collections import OrderedDict, defaultdict
+from collections.abc import AsyncIterator, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import date
 
@@ -20,7 +20,7 @@ from log_service.archive.s3_store import ObjectMissingError, S3Store
 from log_service.archive.schemas import ArchivedDay, DayTotals, RecordState
 
 PAGE_RECORDS = 500
-OPEN_OBJECTS = 4  # kept while a day is streamed; late records make objects overlap
+OPEN_OBJECTS = 4  # kept from page to page while a day is streamed
 Lines = Mapping[str, bytes]
 _log = structlog.get_logger()
 
@@ -58,9 +58,10 @@ class ArchiveReader:
         found = await self.reader.run(lambda c: queries.find_record(c, institution, record_id))
         if found is None:
             raise NotFoundError
+        (body,) = await self._bodies([found], OrderedDict())
         stored = found.stored_in
         return RecordContent(
-            body=await self._body(found, OrderedDict()),
+            body=body,
             sha256=found.sha256,
             state=RecordState.SPOOLED if stored is None else RecordState.ARCHIVED,
             object_key=None if stored is None else stored.key,
@@ -99,17 +100,20 @@ class ArchiveReader:
                 c, institution, day, after=after, limit=PAGE_RECORDS
             )
         ):
-            yield b"".join([await self._body(found, opened) + b"\n" for found in page])
+            yield b"".join([body + b"\n" for body in await self._bodies(page, opened)])
             after = After(page[-1].kind, page[-1].sequence, page[-1].record_id)
 
-    async def _body(self, found: FoundRecord, opened: OrderedDict[str, Lines]) -> bytes:
-        if found.stored_in is None:
-            body = found.body
-        else:
-            body = (await self._lines(found.stored_in, opened)).get(found.sha256)
-        if body is None:
-            raise _damaged(found.stored_in.key if found.stored_in else "spool")
-        return body
+    async def _bodies(self, page: Sequence[FoundRecord], opened: OrderedDict[str, Lines]) -> list[bytes]:
+        """Return the body of each record; every object they are in is opened once, however they are mixed."""
+        digests: defaultdict[StoredObject, list[str]] = defaultdict(list)
+        for found in page:
+            if found.stored_in is not None:
+                digests[found.stored_in].append(found.sha256)
+        archived: dict[str, bytes] = {}
+        for stored, wanted in digests.items():
+            lines = await self._lines(stored, opened)
+            archived.update({digest: lines[digest] for digest in wanted if digest in lines})
+        return [_body(found, archived) for found in page]
 
     async def _lines(self, stored: StoredObject, opened: OrderedDict[str, Lines]) -> Lines:
         """Return an object's lines, from `opened` if it is there, which holds the last few."""
@@ -125,6 +129,13 @@ class ArchiveReader:
             return await asyncio.to_thread(_verified_lines, data, stored)
         except (ObjectMissingError, DamagedObjectError) as error:
             raise _damaged(stored.key) from error
+
+
+def _body(found: FoundRecord, archived: Lines) -> bytes:
+    body = found.body if found.stored_in is None else archived.get(found.sha256)
+    if body is None:
+        raise _damaged(found.stored_in.key if found.stored_in else "spool")
+    return body
 
 
 def _verified_lines(data: bytes, stored: StoredObject) -> Lines:

@@ -155,10 +155,10 @@ class RunningLogService:
 
     async def all_archived(self, count: int, *, institution: Institution = BANK, day: str = DAY) -> None:
         """Wait until `count` records of a day are archived, and no more wait."""
+        wanted = {"records": count, "archived": count, "spooled": 0}
 
         async def done() -> bool:
-            totals = await self.totals(institution=institution, day=day)
-            return totals["archived"] == count and totals["spooled"] == 0
+            return await self.totals(institution=institution, day=day) == wanted
 
         await eventually(done)
 
