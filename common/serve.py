@@ -14,7 +14,7 @@ from common.settings import load_settings
 def serve(service: Service[SettingsT]) -> None:
     """Read settings (flags first), then serve until a signal asks to stop; what keeps it from starting ends it with 1."""
     try:
-        settings = load_settings(service.settings_type, flags=sys.argv[1:] or ["--"])
+        settings = load_settings(service.settings_type, flags=sys.argv[1:])
     except ValidationError as error:
         lines = [f"  {'.'.join(map(str, item['loc'])).upper()}: {item['msg']}" for item in error.errors()]
         sys.exit(f"{service.name} cannot start; these settings are wrong:\n" + "\n".join(lines))
