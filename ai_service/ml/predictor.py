@@ -28,7 +28,20 @@ class FraudModel:
     simulated_only: bool
     trees: TreeArrays
     calibration: Calibration
-    _bands: dict[tuple[float, ...], BandConfidence] = field(default_factory=dict, repr=False)
+    _packed: PackedTrees = field(init=False, repr=False)
+    _paths: Paths = field(init=False, repr=False)
+    _shape: tuple[int, ...] = field(init=False, repr=False)
+    _bands: dict[tuple[float, ...], BandConfidence] = field(init=False, repr=False)
+
+    def __post_init__(self) -> None:
+        derived = {
+            "_packed": pack_trees(self.trees),
+            "_paths": trace_paths(self.trees),
+            "_shape": (len(self.feature_names),),
+            "_bands": {},
+        }
+        for name, value in derived.items():
+            object.__setattr__(self, name, value)
 
     @cached_property
     def ref(self) -> ModelRef:
@@ -98,18 +111,6 @@ class FraudModel:
             if len(self._bands) < MAX_REMEMBERED_CUTS:
                 self._bands[cuts] = found
         return found
-
-    @cached_property
-    def _packed(self) -> PackedTrees:
-        return pack_trees(self.trees)
-
-    @cached_property
-    def _paths(self) -> Paths:
-        return trace_paths(self.trees)
-
-    @cached_property
-    def _shape(self) -> tuple[int]:
-        return (len(self.feature_names),)
 
     def _checked(self, rows: NDArray[np.float64]) -> NDArray[np.float64]:
         """Return `rows` laid out as the kernels were compiled for."""

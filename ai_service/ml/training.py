@@ -8,7 +8,7 @@ import io
 import platform
 from collections.abc import Callable
 from dataclasses import dataclass
-from datetime import datetime, timedelta
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import Annotated
 
@@ -28,7 +28,7 @@ from sklearn.linear_model import LogisticRegression
 
 from ai_service.features.definitions import FEATURE_NAMES
 from ai_service.ml.calibration import Calibration, make_bins, sigmoid
-from ai_service.ml.evaluation import Evaluation, evaluate
+from ai_service.ml.evaluation import Evaluation, OneClassError, evaluate
 from ai_service.ml.examples import Examples, replay, simulated_rates
 from ai_service.ml.registry import (
     SCHEMA_VERSION,
@@ -50,6 +50,7 @@ from common.clock import utc_now
 
 DEFAULT_CUTS = (0.35, 0.65)
 TRAIN_UNTIL, CALIBRATE_UNTIL = 0.6, 0.8  # shares of the transactions, in the order of time
+SIMULATION_START = datetime(2026, 1, 5, tzinfo=UTC)  # a fixed Monday, so that a seed means one model
 SIMULATED_NOTE = (
     "Trained and measured on simulated transactions only, in which fraud is far more frequent than in life: these "
     "figures show that the path works, not how well real fraud would be found."
@@ -113,12 +114,11 @@ def train(examples: Examples, *, seed: int, advance: Callable[[], object]) -> Tr
     advance()
     latest = examples.between(CALIBRATE_UNTIL, 1)
     raw_scores = estimator.decision_function(latest.rows)
-    evaluation = evaluate(
-        sigmoid(calibration.slope * raw_scores + calibration.intercept),
-        latest.is_fraud,
-        cuts=DEFAULT_CUTS,
-        scenarios=latest.scenarios,
-    )
+    probabilities = sigmoid(calibration.slope * raw_scores + calibration.intercept)
+    try:
+        evaluation = evaluate(probabilities, latest.is_fraud, cuts=DEFAULT_CUTS, scenarios=latest.scenarios)
+    except OneClassError as error:
+        raise TrainingError(f"{error} Simulate more customers or days.") from error
     return TrainedModel(estimator, calibration, evaluation)
 
 
@@ -185,14 +185,12 @@ def main(
     if if_missing and _fits(models_dir):
         console.print(f"{models_dir} holds a model that fits.")
         return
-    now = utc_now()
-    start = (now - timedelta(days=days)).replace(hour=0, minute=0, second=0, microsecond=0)
     try:
         with _progress(console) as progress:
-            examples = _simulate_and_replay(progress, seed=seed, customers=customers, days=days, start=start)
+            examples = _simulate_and_replay(progress, seed=seed, customers=customers, days=days)
             fitting = progress.add_task("fit, calibrate, save", total=_STEPS)
             trained = train(examples, seed=seed, advance=lambda: progress.advance(fitting))
-            folder = save(models_dir, trained, name=name, seed=seed, now=now)
+            folder = save(models_dir, trained, name=name, seed=seed, now=utc_now())
             progress.advance(fitting)
     except TrainingError as error:
         console.print(f"[red]{error}[/red]")
@@ -208,17 +206,17 @@ def _fits(models_dir: Path) -> bool:
     return True
 
 
-def _simulate_and_replay(
-    progress: Progress, *, seed: int, customers: int, days: int, start: datetime
-) -> Examples:
+def _simulate_and_replay(progress: Progress, *, seed: int, customers: int, days: int) -> Examples:
     simulating = progress.add_task("simulate", total=None)
     simulated = []
-    for transaction in simulate(seed=seed, customers=customers, days=days, start=start):
+    for transaction in simulate(seed=seed, customers=customers, days=days, start=SIMULATION_START):
         simulated.append(transaction)
         progress.advance(simulating)
     progress.update(simulating, total=len(simulated))
     computing = progress.add_task("compute features", total=len(simulated))
-    return replay(simulated, rates=simulated_rates(start), advance=lambda: progress.advance(computing))
+    return replay(
+        simulated, rates=simulated_rates(SIMULATION_START), advance=lambda: progress.advance(computing)
+    )
 
 
 def _progress(console: Console) -> Progress:
