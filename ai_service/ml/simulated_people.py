@@ -102,7 +102,7 @@ class Customer:
 
 @dataclass(frozen=True)
 class World:
-    """Everybody and everything there is; `names` makes names for things that appear later."""
+    """Everybody and everything there is; `new_name` names what appears later."""
 
     places: Places
     merchants: tuple[Merchant, ...]
