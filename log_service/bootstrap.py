@@ -13,7 +13,7 @@ from common.writer import DatabaseWriter
 from log_service.archive import repository
 from log_service.archive.archiver import Archiver
 from log_service.archive.reading import DatabaseReader
-from log_service.archive.s3_store import open_s3_store
+from log_service.archive.s3_store import READERS, open_s3_store
 from log_service.archive.service import ArchiveReader
 from log_service.archive.spool import AuditSpool
 from log_service.settings import LogSettings
@@ -60,7 +60,7 @@ async def build(settings: LogSettings) -> AsyncIterator[dict[str, Any]]:
                 "token_verifier": calls.verifier,
                 "database": database,
                 "spool": spool,
-                "archive": ArchiveReader(reader, store),
+                "archive": ArchiveReader(reader, store, slots=asyncio.Semaphore(READERS)),
             }
             await spool.drain()
         await archiver.finish(timeout_s=settings.graceful_shutdown_s)

@@ -1,8 +1,7 @@
-"""The archive itself: one boto3 client, used from threads of its own so that S3 never holds up the event loop."""
+"""The archive itself: one boto3 client, used from threads so that S3 never holds up the event loop."""
 
 import asyncio
 from collections.abc import AsyncIterator, Callable, Mapping
-from concurrent.futures import ThreadPoolExecutor
 from contextlib import asynccontextmanager, closing
 from enum import StrEnum
 from typing import TYPE_CHECKING, Any, TypeVar
@@ -14,6 +13,7 @@ from botocore.exceptions import BotoCoreError, ClientError
 
 from common.errors import UnavailableError
 from log_service.archive.metrics import REACHABLE
+from log_service.archive.threads import in_daemon_thread
 from log_service.settings import LogSettings
 
 if TYPE_CHECKING:
@@ -22,7 +22,7 @@ if TYPE_CHECKING:
 CONNECT_S = 3
 READ_S = 10
 ATTEMPTS = 2
-READING_THREADS = 4  # beside the threads that store, so that readers never wait for an archive that hangs
+READERS = 4  # calls for people who read; those that store have connections of their own
 ResultT = TypeVar("ResultT")
 _log = structlog.get_logger()
 
@@ -47,14 +47,11 @@ class PutOutcome(StrEnum):
 class S3Store:
     """Writes objects that must not exist yet, and reads them."""
 
-    def __init__(
-        self, client: "S3Client", *, bucket: str, region: str, create_bucket: bool, threads: int
-    ) -> None:
+    def __init__(self, client: "S3Client", *, bucket: str, region: str, create_bucket: bool) -> None:
         self._client = client
         self._bucket = bucket
         self._region = region
         self._create_bucket = create_bucket
-        self._threads = ThreadPoolExecutor(threads, thread_name_prefix="s3")
         self._reachable: bool | None = None
 
     async def put(self, key: str, data: bytes, *, facts: Mapping[str, str]) -> PutOutcome:
@@ -80,12 +77,11 @@ class S3Store:
 
     def close(self) -> None:
         """Let go of the connections; a call that is under way ends by its own timeout."""
-        self._threads.shutdown(wait=False, cancel_futures=True)
         self._client.close()
 
     async def _run(self, call: Callable[[], ResultT]) -> ResultT:
         try:
-            result = await asyncio.get_running_loop().run_in_executor(self._threads, call)
+            result = await in_daemon_thread(call)
         except (ClientError, BotoCoreError, OSError) as error:
             reason = _reason(error)
             self._note(reachable=False, reason=reason)
@@ -160,13 +156,11 @@ class S3Store:
 @asynccontextmanager
 async def open_s3_store(settings: LogSettings) -> AsyncIterator[S3Store]:
     """Make the one client of this process; it needs no connection yet."""
-    threads = settings.s3_put_concurrency + READING_THREADS
     store = S3Store(
-        await asyncio.to_thread(_client, settings, connections=threads),
+        await asyncio.to_thread(_client, settings, connections=settings.s3_put_concurrency + READERS),
         bucket=settings.s3_bucket,
         region=settings.s3_region,
         create_bucket=settings.s3_create_bucket,
-        threads=threads,
     )
     try:
         yield store

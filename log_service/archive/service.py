@@ -45,10 +45,11 @@ class RecordContent:
 
 @dataclass(frozen=True)
 class ArchiveReader:
-    """Reads for one institution at a time; nobody sees another's records."""
+    """Reads for one institution at a time; nobody sees another's records. `slots` bounds the calls to the archive."""
 
     reader: DatabaseReader
     store: S3Store
+    slots: asyncio.Semaphore
 
     async def record(self, institution: Institution, record_id: str) -> RecordContent:
         """Return one record.
@@ -125,7 +126,8 @@ class ArchiveReader:
 
     async def _open(self, stored: StoredObject) -> Lines:
         try:
-            data = await self.store.fetch(stored.key, max_bytes=largest_size(stored.content_bytes))
+            async with self.slots:
+                data = await self.store.fetch(stored.key, max_bytes=largest_size(stored.content_bytes))
             return await asyncio.to_thread(_verified_lines, data, stored)
         except (ObjectMissingError, DamagedObjectError) as error:
             raise _damaged(stored.key) from error
