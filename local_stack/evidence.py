@@ -1,0 +1,88 @@
+"""Reads what really arrived: rows in ai_service's database, objects in the bucket, mails in the mailbox."""
+
+import gzip
+from collections.abc import Iterator
+from email import message_from_bytes
+from email.message import EmailMessage
+from email.policy import default
+from typing import TYPE_CHECKING
+from urllib.parse import quote
+
+import boto3
+import orjson
+from botocore.config import Config
+from sqlalchemy import create_engine, text
+
+from local_stack.accounts import Login
+from local_stack.files import StackFiles
+from local_stack.parts import ACCESS_KEY_ID, BUCKET, SECRET_ACCESS_KEY
+from local_stack.tally import Kept, alert_ids_in
+
+if TYPE_CHECKING:
+    from mypy_boto3_s3 import S3Client
+
+_SAVED = text("SELECT transaction_id, decision_id FROM decisions WHERE institution_id = :institution_id")
+
+
+class Evidence:
+    """What is found for one sandbox institution. Objects and mails never change, so each is read once."""
+
+    def __init__(self, files: StackFiles, login: Login, *, object_store_url: str) -> None:
+        self._files = files
+        self._login = login
+        self._store = _object_store(object_store_url)
+        self._archived_by_key: dict[str, list[Kept]] = {}
+        self._alerts_by_mail: dict[str, set[str]] = {}
+
+    def saved(self) -> list[Kept]:
+        """Return the decisions in the database."""
+        path = quote(str(self._files.database("ai_service")))
+        engine = create_engine(f"sqlite:///file:{path}?mode=ro&uri=true")
+        try:
+            with engine.connect() as connection:
+                rows = connection.execute(_SAVED, {"institution_id": self._login.institution_id})
+                return [Kept(row.transaction_id, row.decision_id) for row in rows]
+        finally:
+            engine.dispose()
+
+    def archived(self) -> list[Kept]:
+        """Return the records in the institution's objects."""
+        pages = self._store.get_paginator("list_objects_v2").paginate(
+            Bucket=BUCKET, Prefix=f"audit/sandbox/{self._login.institution_id}/"
+        )
+        for key in [item["Key"] for page in pages for item in page.get("Contents", [])]:
+            if key not in self._archived_by_key:
+                body = self._store.get_object(Bucket=BUCKET, Key=key)["Body"].read()
+                self._archived_by_key[key] = list(_records(body))
+        return [kept for found in self._archived_by_key.values() for kept in found]
+
+    def mails(self) -> list[set[str]]:
+        """Return, for each mail to the institution's admin, the alert ids in its text."""
+        for path in self._files.mails.glob("mail_*.eml"):
+            if path.name not in self._alerts_by_mail:
+                message = message_from_bytes(path.read_bytes(), policy=default)
+                is_ours = self._login.email in str(message.get("X-Envelope-To", ""))
+                self._alerts_by_mail[path.name] = _alerts(message) if is_ours else set()
+        return list(self._alerts_by_mail.values())
+
+
+def _records(body: bytes) -> Iterator[Kept]:
+    for line in gzip.decompress(body).splitlines():
+        decision = orjson.loads(line)["decision"]
+        yield Kept(decision["transaction_id"], decision["decision_id"])
+
+
+def _alerts(message: EmailMessage) -> set[str]:
+    part = message.get_body(("plain",))
+    return set() if part is None else alert_ids_in(str(part.get_content()))
+
+
+def _object_store(url: str) -> "S3Client":
+    return boto3.client(
+        "s3",
+        endpoint_url=url,
+        region_name="us-east-1",
+        aws_access_key_id=ACCESS_KEY_ID,
+        aws_secret_access_key=SECRET_ACCESS_KEY,
+        config=Config(s3={"addressing_style": "path"}, proxies={}),
+    )
