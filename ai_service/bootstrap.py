@@ -109,6 +109,9 @@ async def _scorer(
         cache_size=settings.geoip_cache_size,
     )
     rules = starter_ruleset()
+    policies = built_in_policies(model_is_simulated=model.simulated_only)
+    for policy in (policies.sandbox, policies.live):
+        model.bands(policy.cuts)  # made once, here, rather than while a payer waits
     publisher = Publisher(
         threads.writer,
         alerts=AlertClient(
@@ -123,7 +126,7 @@ async def _scorer(
         enrichment=Enrichment(rates, geoip, velocity),
         model=model,
         rules=rules,
-        policies=built_in_policies(model_is_simulated=model.simulated_only),
+        policies=policies,
         drafts=Drafts(model, rules.version),
         publisher=publisher,
     )
