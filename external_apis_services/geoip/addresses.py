@@ -10,23 +10,12 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from ipaddress import IPv4Address, IPv4Network, IPv6Address, IPv6Network, ip_address
 
-from common.errors import PlatformError
-
 MAX_TEXT_LENGTH = 45
 IpAddress = IPv4Address | IPv6Address
 
 
-class InvalidAddressError(PlatformError):
-    """The text is not one address; `position` says which entry of a list it was."""
-
-    status_code = 422
-    type = "invalid-address"
-    title = "This is not one IPv4 or IPv6 address in text form"
-
-    def __init__(self, position: int | None = None) -> None:
-        where = "The address" if position is None else f"ip_addresses.{position}"
-        super().__init__(f"{where} must be one IPv4 or IPv6 address, without zone, port or prefix.")
-        self.position = position
+class NotAnAddressError(ValueError):
+    """The text is not one IPv4 or IPv6 address; it says nothing of the text."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -38,17 +27,17 @@ class PlacedAddress:
 
 
 def read_address(text: str) -> PlacedAddress:
-    """Read one address and decide whether it can be located; raises `InvalidAddressError`.
+    """Read one address and decide whether it can be located; raises `NotAnAddressError`.
 
     A mapped IPv4 address is unwrapped. A 6to4, NAT64 or Teredo address keeps its form and is located by the IPv4
     address in it, because that is the end that was connected to the public network.
     """
     if len(text) > MAX_TEXT_LENGTH or "%" in text:
-        raise InvalidAddressError
+        raise NotAnAddressError
     try:
         address = ip_address(text)
     except ValueError:
-        raise InvalidAddressError from None
+        raise NotAnAddressError from None
     if isinstance(address, IPv4Address):
         return PlacedAddress(address, _locatable_v4(address))
     mapped = address.ipv4_mapped

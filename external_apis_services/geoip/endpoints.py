@@ -23,6 +23,10 @@ _LOOKUP_REFUSALS: dict[int | str, dict[str, Any]] = {
     },
     503: {"description": "The mock provider was told to fail"},
 }
+_BATCH_REFUSALS: dict[int | str, dict[str, Any]] = {
+    **_LOOKUP_REFUSALS,
+    400: {"description": "The body is not JSON that is read here"},
+}
 _MOCK_REFUSALS: dict[int | str, dict[str, Any]] = {
     **_REFUSALS,
     404: {"description": "Another provider is in use"},
@@ -38,13 +42,22 @@ async def read_mock_faults(request: Request) -> Response:
     return _json(_lookups(request).faults())
 
 
-@router.put("/mock", dependencies=[_can_control], response_model=MockFaults, responses=_MOCK_REFUSALS)
+@router.put(
+    "/mock",
+    dependencies=[_can_control],
+    response_model=MockFaults,
+    responses={
+        **_MOCK_REFUSALS,
+        400: {"description": "The body is not JSON that is read here"},
+        422: {"description": "A fault is out of range or not known"},
+    },
+)
 async def set_mock_faults(request: Request, faults: MockFaults) -> Response:
     """Make the mock provider slow, faulty or absent; what the body leaves out is off."""
     return _json(_lookups(request).set_faults(faults))
 
 
-@router.post("/batch", dependencies=[_can_read], response_model=GeoBatch, responses=_LOOKUP_REFUSALS)
+@router.post("/batch", dependencies=[_can_read], response_model=GeoBatch, responses=_BATCH_REFUSALS)
 async def look_up_addresses(request: Request, batch: GeoBatchRequest) -> Response:
     """Return where each of up to 100 addresses is, in the order of the request."""
     return _json(await _lookups(request).look_up_all(batch.ip_addresses))
@@ -60,8 +73,8 @@ async def look_up_address(
     """Return where one IPv4 or IPv6 address is.
 
     `status` is `found`, `unknown`, or `reserved` for addresses that are on no public network. `network_kind` is a guess
-    from the name of the network's owner and often unknown. Default data: IP geolocation by NRO and DB-IP.com,
-    networks by RouteViews, NRO and DB-IP.com (CC BY 4.0).
+    from the name of the network's owner and often unknown. Default data: countries by NRO, networks by Route Views,
+    NRO and [DB-IP](https://db-ip.com) (CC BY 4.0).
     """
     return _json(await _lookups(request).look_up(ip_address))
 

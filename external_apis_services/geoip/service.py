@@ -7,7 +7,7 @@ from prometheus_client import Counter
 
 from common.contracts.geoip import GeoBatch, GeoLocation, GeoLookup, GeoStatus
 from common.errors import PlatformError
-from external_apis_services.geoip.addresses import InvalidAddressError, read_address
+from external_apis_services.geoip.addresses import NotAnAddressError, read_address
 from external_apis_services.geoip.faults import FaultInjector
 from external_apis_services.geoip.providers import GeoProvider
 from external_apis_services.geoip.schemas import MockFaults
@@ -15,6 +15,18 @@ from external_apis_services.geoip.schemas import MockFaults
 _ANSWERED = Counter("assay_geoip_addresses_total", "Addresses answered.", ["status"])
 _COUNTED = {status: _ANSWERED.labels(status.value) for status in GeoStatus}
 _RESERVED = GeoLocation(status=GeoStatus.RESERVED)
+
+
+class InvalidAddressError(PlatformError):
+    """A text is not one address; `position` says which entry of a list it was."""
+
+    status_code = 422
+    type = "invalid-address"
+    title = "This is not one IPv4 or IPv6 address in text form"
+
+    def __init__(self, position: int | None) -> None:
+        where = "The address" if position is None else f"ip_addresses.{position}"
+        super().__init__(f"{where} must be one IPv4 or IPv6 address, without zone, port or prefix.")
 
 
 class NoMockProviderError(PlatformError):
@@ -66,7 +78,7 @@ class GeoLookups:
     def _find(self, text: str, position: int | None = None) -> GeoLookup:
         try:
             address = read_address(text)
-        except InvalidAddressError:
+        except NotAnAddressError:
             raise InvalidAddressError(position) from None
         location = _RESERVED if address.locatable is None else self.provider.locate(address.locatable)
         _COUNTED[location.status].inc()

@@ -1,13 +1,17 @@
+import io
 import random
 from collections.abc import Iterator
 from ipaddress import IPv4Address, ip_address
 from pathlib import Path
 
 import pytest
+from rich.console import Console
 
 from common.contracts.geoip import GeoStatus, NetworkKind
 from external_apis_services.geoip.addresses import read_address
 from external_apis_services.geoip.database import DatabaseProvider, open_database
+from external_apis_services.geoip.download.__main__ import main
+from external_apis_services.geoip.download.pins import PACKAGES
 
 
 @pytest.fixture(scope="module")
@@ -59,3 +63,13 @@ class TestRealData:
             address = read_address(str(ip_address((0b001 << 125) | drawn.getrandbits(125))))
             if address.locatable is not None:
                 provider.locate(address.locatable)
+
+
+class TestDownloadCommand:
+    def test_says_that_everything_is_already_there(self, geoip_data: Path) -> None:
+        screen = io.StringIO()
+
+        status = main(["--directory", str(geoip_data)], Console(file=screen, width=200))
+
+        assert status == 0
+        assert screen.getvalue().count("already there") == len(PACKAGES)

@@ -4,7 +4,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from external_apis_services.geoip.addresses import InvalidAddressError, read_address
+from external_apis_services.geoip.addresses import NotAnAddressError, read_address
 
 RESERVED = [
     # test plan, section 6 E, in its order
@@ -155,11 +155,10 @@ class TestReadAddress:
 
     @pytest.mark.parametrize("text", REFUSED)
     def test_refuses_everything_that_is_not_one_plain_address(self, text: str) -> None:
-        with pytest.raises(InvalidAddressError) as caught:
+        with pytest.raises(NotAnAddressError) as caught:
             read_address(text)
 
-        assert caught.value.status_code == 422
-        assert not text or text not in caught.value.detail
+        assert caught.value.args == ()
 
     @pytest.mark.parametrize(
         "text", ["::ffff:8.8.8.8", "::FFFF:808:808", "0:0:0:0:0:ffff:8.8.8.8", "::ffff:0808:0808"]
@@ -191,11 +190,6 @@ class TestReadAddress:
             == "2a00:1450:4001:80b::200e"
         )
 
-    def test_names_the_position_in_a_list_but_never_the_text(self) -> None:
-        error = InvalidAddressError(7)
-
-        assert "ip_addresses.7" in error.detail
-
     @given(st.ip_addresses(v=4))
     def test_treats_a_mapped_address_like_its_ipv4_address(self, address: object) -> None:
         assert read_address(f"::ffff:{address}") == read_address(str(address))
@@ -204,7 +198,7 @@ class TestReadAddress:
     def test_gives_an_address_or_a_refusal_for_any_text(self, text: str) -> None:
         try:
             address = read_address(text)
-        except InvalidAddressError:
+        except NotAnAddressError:
             return
 
         assert read_address(str(address.canonical)) == address

