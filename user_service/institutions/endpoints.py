@@ -2,10 +2,11 @@
 
 from typing import Annotated, Any
 
-from fastapi import APIRouter, Depends, Path, Request
+from fastapi import APIRouter, Depends, Request
 
 from common.auth.bearer import require_service
 from common.clock import epoch_ms
+from common.contracts.fields import Identifier
 from common.contracts.institutions import Recipients
 from common.contracts.tokens import Scope
 from common.db import SessionDep
@@ -51,7 +52,7 @@ async def register(
     responses=_RECIPIENTS_REFUSALS,
 )
 async def read_recipients(
-    institution_id: Annotated[str, Path(max_length=64)], session: SessionDep, institutions: InstitutionsDep
+    institution_id: Identifier, session: SessionDep, institutions: InstitutionsDep
 ) -> Recipients:
     """Return where an institution's alerts go: the addresses of its enabled admins."""
     return await institutions.recipients(session, institution_id)

@@ -179,6 +179,16 @@ class TestRecipients:
 
         assert response.status_code == 404
 
+    @pytest.mark.parametrize("institution_id", ["%00", "a%0Ab", "x" * 65])
+    async def test_of_what_is_no_id_are_refused(self, client: httpx.AsyncClient, institution_id: str) -> None:
+        token = (await service_token(client, "alert_service", ALERT_SECRET)).json()["access_token"]
+
+        response = await client.get(
+            f"/v1/internal/institutions/{institution_id}/recipients", headers=bearer(token)
+        )
+
+        assert response.status_code == 422
+
     async def test_are_refused_to_users(self, client: httpx.AsyncClient, admin: Admin) -> None:
         response = await client.get(
             f"/v1/internal/institutions/{admin.institution_id}/recipients", headers=admin.headers
