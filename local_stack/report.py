@@ -45,8 +45,9 @@ def show_stack(console: Console, stack: Stack, login: Login) -> None:
 
 def _parts_table(stack: Stack) -> Table:
     table = Table(title="Assay on this machine", title_justify="left")
-    for heading in ("service", "address", "ready", "what it is"):
-        table.add_column(heading, overflow="fold")
+    for heading in ("service", "address", "ready"):
+        table.add_column(heading, no_wrap=True)
+    table.add_column("what it is", overflow="fold")
     for part in stack.parts:
         address = part.url + (part.page if part.page and part.page != "/" else "")
         table.add_row(part.name, address, "[green]yes[/green]", part.summary)

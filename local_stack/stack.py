@@ -84,9 +84,12 @@ class Stack:
     def stop(self, *, on_stop: Progress = lambda _name: None) -> None:
         """Stop all parts, each before those it needs."""
         for part in reversed(self.parts):
-            if part.name in self.children:
+            child = self.children.get(part.name)
+            if child is None:
+                continue
+            if child.exit_status is None:
                 on_stop(part.name)
-                self.stop_part(part.name)
+            self.stop_part(part.name)
 
     def _part(self, name: str) -> Part:
         return next(part for part in self.parts if part.name == name)
