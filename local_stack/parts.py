@@ -11,7 +11,7 @@ BUCKET = "assay-archive"
 # the S3-compatible server checks no credentials, but boto3 wants some
 ACCESS_KEY_ID = "local-stack"
 SECRET_ACCESS_KEY = "local-stack"  # noqa: S105 - see above
-MAIL_SENDER = "alerts@assay.example"
+MAIL_SENDER = "Assay <alerts@assay.example>"
 
 
 @dataclass(frozen=True)
@@ -140,8 +140,9 @@ class _Layout:
             DATABASE_URL=self._sqlite("alert_service"),
             SMTP_HOST=LOOPBACK,
             SMTP_PORT=str(self.port("mailbox_smtp_port")),
-            SMTP_START_TLS="false",
+            SMTP_SECURITY="none",
             MAIL_FROM=MAIL_SENDER,
+            DECISION_LINK=self.url("ai_service") + "/v1/decisions/{decision_id}",
         )
 
     def _ai_service(self) -> Part:

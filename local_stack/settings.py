@@ -32,8 +32,8 @@ class StackSettings(BaseSettings):
         8005, ge=1, le=65_535, description="port of external_apis_services"
     )
     object_store_port: int = Field(8010, ge=1, le=65_535, description="port of the S3-compatible server")
-    mailbox_port: int = Field(8025, ge=1, le=65_535, description="port of the page that shows the mails")
-    mailbox_smtp_port: int = Field(8026, ge=1, le=65_535, description="port the mails are delivered to")
+    mailbox_port: int = Field(8026, ge=1, le=65_535, description="port of the page that shows the mails")
+    mailbox_smtp_port: int = Field(8025, ge=1, le=65_535, description="port the mails are delivered to")
     geoip_provider: GeoProvider | None = Field(
         None, description="database or mock; unset: database for `make run`, mock for `make demo`"
     )

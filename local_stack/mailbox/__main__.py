@@ -1,4 +1,4 @@
-"""Runs the mailbox: `python -m local_stack.mailbox --directory var/mailbox --port 8025 --smtp-port 8026`."""
+"""Runs the mailbox: `python -m local_stack.mailbox --directory var/mailbox --port 8026 --smtp-port 8025`."""
 
 import argparse
 from collections.abc import AsyncIterator
