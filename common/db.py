@@ -9,7 +9,8 @@ import structlog
 from alembic import command
 from alembic.config import Config
 from fastapi import Depends, Request
-from sqlalchemy import Connection, Engine, create_engine, event, make_url, text
+from sqlalchemy import Connection, Engine, Insert, Table, create_engine, event, make_url, text
+from sqlalchemy.dialects import postgresql, sqlite
 from sqlalchemy.exc import SQLAlchemyError
 from sqlalchemy.ext.asyncio import AsyncEngine, AsyncSession, async_sessionmaker, create_async_engine
 
@@ -82,6 +83,13 @@ def writing_engine(url: str) -> Engine:
     if _is_sqlite(url):
         event.listen(engine, "connect", _set_pragmas)
     return engine
+
+
+def insert_ignoring_repeats(connection: Connection, table: Table) -> Insert:
+    """Return an INSERT that leaves rows whose key exists as they are, for either engine."""
+    if connection.dialect.name == "postgresql":
+        return postgresql.insert(table).on_conflict_do_nothing()
+    return sqlite.insert(table).on_conflict_do_nothing()
 
 
 def migrate(url: str, *, migrations: Path) -> None:

@@ -7,6 +7,7 @@ from typing import Any, Never
 
 from fastapi import Request, Response
 from fastapi.routing import APIRoute
+from pydantic import BaseModel, ValidationError
 
 MAX_NUMBER_CHARACTERS = 64
 
@@ -46,6 +47,33 @@ class StrictRoute(APIRoute):
 class _StrictRequest(Request):
     async def json(self) -> Any:  # noqa: ANN401 - as Starlette declares it
         return loads(await self.body())
+
+
+def model_route(model: type[BaseModel]) -> type[APIRoute]:
+    """Return a route class for bodies that are a large `model` from one of our own services.
+
+    Text to checked model is one native step, ten times as fast as two. What does not pass is parsed plainly, so
+    that the route finds and reports what is wrong with it.
+    """
+
+    class ModelRequest(Request):
+        async def json(self) -> Any:  # noqa: ANN401 - as Starlette declares it
+            body = await self.body()
+            try:
+                return model.model_validate_json(body)
+            except ValidationError:
+                return loads(body)
+
+    class ModelRoute(APIRoute):
+        def get_route_handler(self) -> Callable[[Request], Coroutine[Any, Any, Response]]:
+            handler = super().get_route_handler()
+
+            async def handle(request: Request) -> Response:
+                return await handler(ModelRequest(request.scope, request.receive))
+
+            return handle
+
+    return ModelRoute
 
 
 def _refusal(reason: str) -> json.JSONDecodeError:

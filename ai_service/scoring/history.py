@@ -1,9 +1,6 @@
 """Looks up what was decided: one decision, explained on request, and pages of transactions."""
 
 import asyncio
-import base64
-import binascii
-import re
 from dataclasses import dataclass, replace
 from pathlib import Path
 
@@ -20,18 +17,9 @@ from common.contracts.decisions import (
     TransactionPage,
     TransactionSummary,
 )
+from common.cursors import from_cursor, to_cursor
 from common.errors import NotFoundError, PlatformError
 from common.writer import DatabaseWriter
-
-_CURSOR = re.compile(rb"[1-9][0-9]{0,18}\Z")
-
-
-class CursorInvalidError(PlatformError):
-    """The cursor was not given out by this service."""
-
-    status_code = 422
-    type = "cursor-invalid"
-    title = "This cursor was not given out here; start again without one"
 
 
 class ModelGoneError(PlatformError):
@@ -67,14 +55,14 @@ class DecisionHistory:
         self, institution_id: str, wanted: DecisionFilter, *, cursor: str | None, limit: int
     ) -> TransactionPage:
         """Return a page of transactions, newest first; raises `CursorInvalidError`."""
-        before, told = _before(cursor), self.publisher.told_lately()
+        before, told = from_cursor(cursor), self.publisher.told_lately()
         rows = await self.reader.run(
             lambda c: repository.list_decisions(c, institution_id, wanted, before=before, limit=limit + 1)
         )
         items = tuple(_summary(_without(row, told)) for row in rows[:limit])
         more = len(rows) > limit
         return TransactionPage(
-            items=items, next_cursor=_cursor(items[-1].decision.decision_sequence) if more else None
+            items=items, next_cursor=to_cursor(items[-1].decision.decision_sequence) if more else None
         )
 
     def _explained(self, scored: ScoredTransaction, found: AlreadySaved) -> ScoredTransaction:
@@ -102,20 +90,3 @@ def _without(found: AlreadySaved, told: frozenset[tuple[str, str]]) -> AlreadySa
 
 def _summary(row: AlreadySaved) -> TransactionSummary:
     return TransactionSummary(transaction=parse_record(row.body)["transaction"], decision=row.scored())
-
-
-def _cursor(sequence: int) -> str:
-    return base64.urlsafe_b64encode(str(sequence).encode()).decode().rstrip("=")
-
-
-def _before(cursor: str | None) -> int | None:
-    """Return the sequence number that a cursor holds."""
-    if cursor is None:
-        return None
-    try:
-        text = base64.urlsafe_b64decode(cursor.encode("ascii") + b"=" * (-len(cursor) % 4))
-    except (UnicodeEncodeError, binascii.Error, ValueError):
-        raise CursorInvalidError from None
-    if not _CURSOR.fullmatch(text):
-        raise CursorInvalidError
-    return int(text)

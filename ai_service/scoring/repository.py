@@ -7,7 +7,6 @@ from typing import Any
 
 from sqlalchemy import Connection, Select, select, tuple_
 from sqlalchemy.dialects import postgresql, sqlite
-from sqlalchemy.sql.dml import Insert
 
 from ai_service.clients.alerts import TARGET as ALERT
 from ai_service.clients.logs import TARGET as AUDIT
@@ -15,6 +14,7 @@ from ai_service.scoring.record import Draft, parse_record, scored_transaction
 from ai_service.scoring.tables import decision_sequences, decisions, idempotency_keys, outbox
 from common.clock import epoch_ms
 from common.contracts.decisions import Deliveries, DeliveryStatus, ScoredTransaction
+from common.db import insert_ignoring_repeats
 from common.outbox import LEASE_MS, Outbox, OutboxEntry
 
 RESTORE_PAGE = 5_000
@@ -160,13 +160,6 @@ def records_after(
         for row in rows:
             yield row.record
         position = (rows[-1].observed_sequence, rows[-1].decision_id)
-
-
-def insert_ignoring_repeats(connection: Connection, table: Any) -> Insert:  # noqa: ANN401 - a Table
-    """Return an INSERT that leaves rows whose key exists as they are, for either engine."""
-    if connection.dialect.name == "postgresql":
-        return postgresql.insert(table).on_conflict_do_nothing()
-    return sqlite.insert(table).on_conflict_do_nothing()
 
 
 def _insert_keys(connection: Connection, drafts: Sequence[Draft]) -> set[str]:

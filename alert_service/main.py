@@ -1,0 +1,15 @@
+"""The web door of alert_service."""
+
+from alert_service.alerts.endpoints import internal, router
+from alert_service.bootstrap import build
+from alert_service.settings import AlertSettings
+from common.app import Service, create_app
+
+SERVICE = Service(
+    name="alert_service",
+    summary="Tells people about flagged decisions",
+    settings_type=AlertSettings,
+    build=build,
+    routers=[router, internal],
+)
+app = create_app(SERVICE)

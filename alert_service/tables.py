@@ -1,0 +1,5 @@
+"""The schema of alert_service."""
+
+from sqlalchemy import MetaData
+
+metadata = MetaData()
