@@ -25,6 +25,7 @@ from log_service.archive.sealing import Group, WaitingRecord, due, least_records
 from log_service.archive.spool import AuditSpool
 
 PROBE_S = 15.0
+BODIES_A_COMMIT = 200  # 3 ms; a thousand at once take 30 ms
 _log = structlog.get_logger()
 
 
@@ -33,6 +34,7 @@ class Attempt(StrEnum):
 
     STORED = "stored"
     CONFLICT = "conflict"
+    DAMAGED = "damaged"
     FAILED = "failed"
 
 
@@ -75,6 +77,8 @@ class Archiver:
         After a failure one object is tried at a time, with growing pauses; the first success ends both.
         """
         failures = 0
+        for object_id in await self.reader.run(repository.objects_to_clear):
+            await self._clear(object_id)
         await self.store.probe()
         while True:
             self.sealed.clear()
@@ -131,7 +135,7 @@ class Archiver:
         """Try one object; never raises for anything the archive does."""
         try:
             attempt = await self._put(sealed)
-        except (ArchiveUnavailableError, ObjectMissingError, _SpoolDamagedError) as error:
+        except (ArchiveUnavailableError, ObjectMissingError) as error:
             reason = str(error) or type(error).__name__
             _log.warning("object.not_stored", key=sealed.key, reason=reason)
             await self.writer.run(lambda c: repository.mark_failed(c, sealed.object_id, error=reason))
@@ -142,6 +146,11 @@ class Archiver:
     async def _put(self, sealed: SealedObject) -> Attempt:
         bodies = await self.reader.run(lambda c: repository.bodies_of(c, sealed.object_id))
         data = await asyncio.to_thread(_packed, bodies, sealed)
+        if data is None:
+            TAMPERING.labels("spool").inc()
+            _log.error("spool.damaged", key=sealed.key)
+            await self.writer.run(lambda c: repository.mark_damaged(c, sealed.object_id))
+            return Attempt.DAMAGED
         with PUT_SECONDS.time():
             outcome = await self.store.put(sealed.key, data, facts=_facts(sealed))
         if outcome is PutOutcome.TAKEN and not await self._is_ours(sealed):
@@ -151,9 +160,17 @@ class Archiver:
             return Attempt.CONFLICT
         now = epoch_ms()
         await self.writer.run(lambda c: repository.mark_stored(c, sealed.object_id, now=now))
-        self.spool.left(sealed.record_count)
+        await self._clear(sealed.object_id)
         _log.info("object.stored", key=sealed.key, records=sealed.record_count, bytes=len(data))
         return Attempt.STORED
+
+    async def _clear(self, object_id: int) -> None:
+        """Drop the bodies of a stored object, a few in each transaction so that nobody waits long to commit."""
+        record_ids = await self.reader.run(lambda c: repository.members(c, object_id))
+        for start in range(0, len(record_ids), BODIES_A_COMMIT):
+            some = record_ids[start : start + BODIES_A_COMMIT]
+            self.spool.left(await self.writer.run(lambda c, some=some: repository.drop_bodies(c, some)))  # type: ignore[misc]
+        await self.writer.run(lambda c: repository.mark_cleared(c, object_id))
 
     async def _is_ours(self, sealed: SealedObject) -> bool:
         """Whether an earlier try put the very content under the key that is taken."""
@@ -163,10 +180,6 @@ class Archiver:
         except DamagedObjectError:
             return False
         return sha256_hex(content) == sealed.sha256
-
-
-class _SpoolDamagedError(Exception):
-    """The bodies of a sealed object are not those it was sealed with."""
 
 
 def _content(group: Group, records: list[WaitingRecord]) -> Content:
@@ -181,13 +194,10 @@ def _content(group: Group, records: list[WaitingRecord]) -> Content:
     )
 
 
-def _packed(bodies: list[bytes], sealed: SealedObject) -> bytes:
+def _packed(bodies: list[bytes], sealed: SealedObject) -> bytes | None:
+    """Return the bytes to store, or nothing when `bodies` are not those the object was sealed with."""
     content = content_of(bodies)
-    if sha256_hex(content) != sealed.sha256:
-        TAMPERING.labels("spool").inc()
-        _log.error("spool.damaged", key=sealed.key)
-        raise _SpoolDamagedError("the spool does not hold what was sealed")
-    return compress(content)
+    return compress(content) if sha256_hex(content) == sealed.sha256 else None
 
 
 def _facts(sealed: SealedObject) -> dict[str, str]:

@@ -156,6 +156,7 @@ def seal(connection: Connection, content: Content, *, now: int) -> str:
             state=ObjectState.SEALED.value,
             attempts=0,
             sealed_at=now,
+            has_bodies=True,
         )
         .returning(objects.c.object_id)
     )
@@ -215,8 +216,7 @@ def bodies_of(connection: Connection, object_id: int) -> list[bytes]:
 
 
 def mark_stored(connection: Connection, object_id: int, *, now: int) -> None:
-    """Note that an object is in the archive, and drop the bodies it holds."""
-    members = select(records.c.record_id).where(records.c.object_id == object_id)
+    """Note that an object is in the archive; its bodies are dropped next."""
     connection.execute(
         update(objects)
         .where(objects.c.object_id == object_id)
@@ -227,7 +227,29 @@ def mark_stored(connection: Connection, object_id: int, *, now: int) -> None:
             last_error=None,
         )
     )
-    connection.execute(delete(bodies).where(bodies.c.record_id.in_(members)))
+
+
+def objects_to_clear(connection: Connection) -> list[int]:
+    """Return the stored objects whose bodies were not all dropped yet."""
+    stored: ColumnElement[bool] = literal_column(
+        "archive_objects.state = 'stored' AND archive_objects.has_bodies"
+    )
+    return list(connection.scalars(select(objects.c.object_id).where(stored)))
+
+
+def members(connection: Connection, object_id: int) -> list[str]:
+    """Return the ids of the records in an object."""
+    return list(connection.scalars(select(records.c.record_id).where(records.c.object_id == object_id)))
+
+
+def drop_bodies(connection: Connection, record_ids: Sequence[str]) -> int:
+    """Drop the bodies of `record_ids` and return how many there were."""
+    return connection.execute(delete(bodies).where(bodies.c.record_id.in_(record_ids))).rowcount
+
+
+def mark_cleared(connection: Connection, object_id: int) -> None:
+    """Note that an object has no bodies left."""
+    connection.execute(update(objects).where(objects.c.object_id == object_id).values(has_bodies=False))
 
 
 def mark_failed(connection: Connection, object_id: int, *, error: str) -> None:
@@ -236,6 +258,15 @@ def mark_failed(connection: Connection, object_id: int, *, error: str) -> None:
         update(objects)
         .where(objects.c.object_id == object_id)
         .values(attempts=objects.c.attempts + 1, last_error=error[:200])
+    )
+
+
+def mark_damaged(connection: Connection, object_id: int) -> None:
+    """Give up an object whose bodies changed after it was sealed; they stay where they are."""
+    connection.execute(
+        update(objects)
+        .where(objects.c.object_id == object_id)
+        .values(state=ObjectState.DAMAGED.value, last_error="the spool does not hold what was sealed")
     )
 
 

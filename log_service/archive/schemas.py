@@ -21,12 +21,14 @@ class ObjectState(StrEnum):
     """What became of an object.
 
     `sealed`: its content is decided, it is on its way. `stored`: it is in the archive. `conflict`: something else was
-    found under its key; that was left as it is, and the records went into a later object.
+    found under its key; that was left as it is, and the records went into a later object. `damaged`: the spool no longer
+    holds what was sealed, so nothing was stored; an operator has to look.
     """
 
     SEALED = "sealed"
     STORED = "stored"
     CONFLICT = "conflict"
+    DAMAGED = "damaged"
 
 
 class ArchiveObject(Contract):

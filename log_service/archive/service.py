@@ -135,7 +135,7 @@ class ArchiveReader:
 
 def _body(found: FoundRecord, archived: Lines) -> bytes:
     body = found.body if found.stored_in is None else archived.get(found.sha256)
-    if body is None:
+    if body is None or sha256_hex(body) != found.sha256:
         raise _damaged(found.stored_in.key if found.stored_in else "spool")
     return body
 

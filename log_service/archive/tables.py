@@ -2,6 +2,7 @@
 
 from sqlalchemy import (
     BigInteger,
+    Boolean,
     Column,
     Index,
     Integer,
@@ -70,6 +71,9 @@ objects = Table(
     Column("last_error", String(200)),
     Column("sealed_at", BigInteger, nullable=False),  # milliseconds since 1970
     Column("stored_at", BigInteger),
+    Column(
+        "has_bodies", Boolean, nullable=False
+    ),  # whether its records may still have rows in spooled_bodies
 )
 Index(
     "archive_objects_of_day",
@@ -84,6 +88,12 @@ Index(
     objects.c.object_id,
     sqlite_where=text("state = 'sealed'"),
     postgresql_where=text("state = 'sealed'"),
+)
+Index(
+    "archive_objects_to_clear",
+    objects.c.object_id,
+    sqlite_where=text("state = 'stored' AND has_bodies"),
+    postgresql_where=text("state = 'stored' AND has_bodies"),
 )
 
 numbers = Table(

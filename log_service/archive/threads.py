@@ -4,6 +4,7 @@ import asyncio
 import threading
 from collections.abc import Callable
 from contextlib import suppress
+from contextvars import copy_context
 from typing import TypeVar
 
 ResultT = TypeVar("ResultT")
@@ -25,7 +26,7 @@ async def in_daemon_thread(call: Callable[[], ResultT]) -> ResultT:
         else:
             _tell(loop, done, lambda: done.set_result(result))
 
-    threading.Thread(target=run, name="s3", daemon=True).start()
+    threading.Thread(target=copy_context().run, args=(run,), name="s3", daemon=True).start()
     return await done
 
 

@@ -75,11 +75,15 @@ def _create_objects() -> None:
         sa.Column("last_error", sa.String(200)),
         sa.Column("sealed_at", sa.BigInteger, nullable=False),
         sa.Column("stored_at", sa.BigInteger),
+        sa.Column("has_bodies", sa.Boolean, nullable=False),
     )
     op.create_index(
         "archive_objects_of_day", "archive_objects", ["institution_mode", "institution_id", "day", "number"]
     )
     _partial_index("archive_objects_sealed", "archive_objects", ["attempts", "object_id"], "state = 'sealed'")
+    _partial_index(
+        "archive_objects_to_clear", "archive_objects", ["object_id"], "state = 'stored' AND has_bodies"
+    )
 
 
 def _partial_index(name: str, table: str, columns: list[str], where: str) -> None:

@@ -7,8 +7,11 @@ from pathlib import Path
 import boto3
 import pytest
 from moto.server import ThreadedMotoServer
+from sqlalchemy import insert, update
 
 from common.canonical import sha256_hex
+from common.db import writing_engine
+from log_service.archive import tables
 from tests.api.log_service.harness import (
     BANK,
     BUCKET,
@@ -49,6 +52,12 @@ async def until_an_attempt_fails(service: RunningLogService) -> None:
         return await service.metric(sample) > before
 
     await eventually(has_failed)
+
+
+async def states(service: RunningLogService) -> dict[int, str]:
+    """Return the state of each object of the day by its number."""
+    objects = (await service.read(f"/v1/audit/days/{DAY}")).json()["objects"]
+    return {item["number"]: item["state"] for item in objects}
 
 
 class TestObjects:
@@ -167,7 +176,7 @@ class TestConflict:
             await service.hand_over(records)
             await service.all_archived(4)
 
-            day = (await service.read(f"/v1/audit/days/{DAY}")).json()
+            found = await states(service)
             alarms = await service.metric('assay_archive_tampering_total{sign="object"}')
         objects = bucket.objects()
         assert alarms == before + 1
@@ -176,10 +185,7 @@ class TestConflict:
         assert gzip.decompress(objects[SECOND_KEY]).splitlines() == [
             record.body.encode() for record in records
         ]
-        assert [(item["number"], item["state"]) for item in day["objects"]] == [
-            (1, "conflict"),
-            (2, "stored"),
-        ]
+        assert found == {1: "conflict", 2: "stored"}
 
     async def test_is_none_when_the_object_holds_the_same_content_in_other_bytes(
         self, tmp_path: Path, users: RunningUserService, bucket: Bucket
@@ -195,6 +201,68 @@ class TestConflict:
             await service.all_archived(4)
 
         assert bucket.objects() == {FIRST_KEY: same}
+
+
+class TestDamagedSpool:
+    async def test_is_an_alarm_and_does_not_hold_up_other_objects(
+        self, tmp_path: Path, users: RunningUserService
+    ) -> None:
+        port = free_port()
+        bucket = Bucket(f"http://127.0.0.1:{port}", tmp_path / "s3")
+        settings = log_settings(tmp_path, users, bucket)
+        damaged, whole = make_record(1), make_record(2)
+        async with open_log_service(settings, users) as service:
+            before = await service.metric('assay_archive_tampering_total{sign="spool"}')
+            await service.hand_over([damaged])
+            await until_an_attempt_fails(service)
+            engine = writing_engine(settings.database_url)
+            with engine.begin() as connection:
+                connection.execute(update(tables.bodies).values(body=b'{"forged":true}'))
+            engine.dispose()
+
+            read = await service.read(f"/v1/audit/records/{damaged.record_id}")
+            async with s3_process(tmp_path / "s3", port=port):
+                await service.hand_over([whole])
+
+                async def both_are_settled() -> bool:
+                    return await states(service) == {1: "damaged", 2: "stored"}
+
+                await eventually(both_are_settled)
+            alarms = await service.metric('assay_archive_tampering_total{sign="spool"}')
+
+        assert read.status_code == 502
+        assert "forged" not in read.text
+        assert alarms == before + 1
+        assert archived_lines(bucket) == bodies_of([whole])
+
+
+class TestStoppedBeforeItsBodiesWereDropped:
+    async def test_drops_them_when_it_starts_again_and_stores_nothing_twice(
+        self, tmp_path: Path, users: RunningUserService, bucket: Bucket
+    ) -> None:
+        records = make_records(3)
+        settings = log_settings(tmp_path, users, bucket)
+        async with open_log_service(settings, users) as service:
+            await service.hand_over(records)
+            await service.all_archived(3)
+        before = bucket.objects()
+        engine = writing_engine(settings.database_url)
+        with engine.begin() as connection:
+            connection.execute(
+                insert(tables.bodies),
+                [{"record_id": record.record_id, "body": record.body.encode()} for record in records],
+            )
+            connection.execute(update(tables.objects).values(has_bodies=True))
+        engine.dispose()
+
+        async with open_log_service(settings, users) as service:
+
+            async def spool_is_empty() -> bool:
+                return await service.metric("assay_archive_spooled_records") == 0
+
+            await eventually(spool_is_empty)
+
+        assert bucket.objects() == before
 
 
 class TestWithMoto:

@@ -27,4 +27,5 @@ class TestMigrations:
         assert differences == []
         assert conditions["audit_records_waiting"] == "object_id IS NULL"
         assert conditions["audit_records_by_object"] == "object_id IS NOT NULL"
+        assert conditions["archive_objects_to_clear"] == "state = 'stored' AND has_bodies"
         assert conditions["archive_objects_sealed"] == "state = 'sealed'"

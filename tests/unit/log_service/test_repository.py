@@ -136,20 +136,36 @@ class TestSeal:
 
 
 class TestAfterAnAttempt:
-    def test_stored_objects_leave_only_the_index(self, connection: Connection) -> None:
+    def test_stored_objects_are_cleared_of_their_bodies_and_stay_in_the_index(
+        self, connection: Connection
+    ) -> None:
         repository.accept(connection, [checked(make_records(2))])
         seal_next(connection)
         (sealed,) = repository.sealed_objects(connection, limit=1)
+        repository.accept(connection, [checked(make_records(1, first=3))])
 
         repository.mark_stored(connection, sealed.object_id, now=NOW)
+        to_clear = repository.objects_to_clear(connection)
+        dropped = repository.drop_bodies(connection, repository.members(connection, sealed.object_id))
+        repository.mark_cleared(connection, sealed.object_id)
 
-        assert repository.count_spooled(connection) == 0
+        assert to_clear == [sealed.object_id]
+        assert dropped == 2
+        assert repository.objects_to_clear(connection) == []
         assert repository.sealed_objects(connection, limit=1) == []
+        assert repository.count_spooled(connection) == 1
         found = queries.find_record(connection, BANK, make_record(1).record_id)
         assert found is not None
         assert found.body is None
         assert found.stored_in is not None
         assert found.stored_in.key == sealed.key
+
+    def test_nothing_is_cleared_before_it_is_stored(self, connection: Connection) -> None:
+        repository.accept(connection, [checked(make_records(2))])
+
+        seal_next(connection)
+
+        assert repository.objects_to_clear(connection) == []
 
     def test_failed_objects_go_behind_the_others(self, connection: Connection) -> None:
         repository.accept(connection, [checked(make_records(2))])
@@ -204,6 +220,7 @@ class TestPlans:
             (lambda c: repository.waiting_records(c, GROUP, limit=10), "audit_records_waiting"),
             (repository.count_sealed, "archive_objects_sealed"),
             (lambda c: repository.sealed_objects(c, limit=4), "archive_objects_sealed"),
+            (repository.objects_to_clear, "archive_objects_to_clear"),
             (lambda c: queries.records_of_day(c, BANK, DAY, after=After(), limit=9), "audit_records_of_day"),
         ],
     )
@@ -219,7 +236,7 @@ class TestPlans:
         "run",
         [
             lambda c: repository.bodies_of(c, 1),
-            lambda c: repository.mark_stored(c, 1, now=NOW),
+            lambda c: repository.members(c, 1),
             lambda c: repository.mark_conflict(c, 1),
         ],
     )

