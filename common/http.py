@@ -37,7 +37,7 @@ async def deliver(
         return Delivery(target, delivered=False, error=type(error).__name__)
     if response.status_code == httpx.codes.ACCEPTED:
         return Delivery(target, delivered=True)
-    refused = response.status_code in {400, 413, 422}
+    refused = response.status_code in {400, 409, 413, 422}
     return Delivery(target, delivered=False, error=f"status {response.status_code}", refused=refused)
 
 
