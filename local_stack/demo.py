@@ -13,7 +13,7 @@ from common.clock import utc_now
 from common.contracts.transactions import Transaction
 from local_stack import report, service_secrets
 from local_stack.accounts import Login, access_token, register_sandbox
-from local_stack.errors import NotReadyError
+from local_stack.errors import NotReadyError, StackError
 from local_stack.evidence import Evidence
 from local_stack.files import StackFiles
 from local_stack.ownership import RunningStack, is_owned
@@ -68,7 +68,11 @@ def _services(settings: StackSettings, console: Console) -> Iterator[Services]:
         console.print(
             f"Started {len(stack.parts)} parts for this demo; their logs are in {files.root / 'logs'}"
         )
-        yield _where(files, {part.name: part.url for part in stack.parts})
+        try:
+            yield _where(files, {part.name: part.url for part in stack.parts})
+        except StackError:
+            stack.raise_if_ended()  # says more than that a payment got no answer
+            raise
 
 
 def _where(files: StackFiles, urls: dict[str, str]) -> Services:

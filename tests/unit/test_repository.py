@@ -1,0 +1,213 @@
+"""What the repository promises about itself: settings that are written down, containers that would start, short files."""
+
+import os
+import re
+import subprocess
+import sys
+from pathlib import Path
+from typing import Any
+
+import pytest
+import yaml
+from pydantic_settings import BaseSettings
+
+from local_stack.settings import StackSettings
+from tests import sizes
+from tests.env_example import LOCAL_STACK, SETTINGS_BY_SERVICE, SHARED, env_example, shown_default
+
+PROJECT = Path(__file__).resolve().parents[2]
+COMPOSE_FILE = PROJECT / "docker-compose.yml"
+COMPOSE: dict[str, Any] = yaml.safe_load(COMPOSE_FILE.read_text())
+REQUIRED_VALUE = re.compile(r"\$\{(\w+):\?([^}]+)\}")
+
+
+def settings_by_group() -> dict[str, dict[str, str]]:
+    """Read .env.example as a person would: a heading, then names with values."""
+    groups: dict[str, dict[str, str]] = {}
+    for line in (PROJECT / ".env.example").read_text().splitlines():
+        if line.startswith("# ---- "):
+            groups[line.removeprefix("# ---- ")] = {}
+        elif re.match(r"#[A-Z]", line):
+            name, _, value = line[1:].partition("=")
+            groups[next(reversed(groups))][name] = value
+    return groups
+
+
+def defaults_of(settings: type[BaseSettings]) -> dict[str, str]:
+    return {name.upper(): shown_default(field) for name, field in settings.model_fields.items()}
+
+
+class TestEnvExample:
+    @pytest.mark.parametrize("service", SETTINGS_BY_SERVICE)
+    def test_says_every_setting_of_every_service_with_its_default(self, service: str) -> None:
+        groups = settings_by_group()
+
+        assert {**groups[SHARED], **groups[service]} == defaults_of(SETTINGS_BY_SERVICE[service])
+
+    def test_says_every_setting_of_the_local_stack(self) -> None:
+        assert settings_by_group()[LOCAL_STACK] == defaults_of(StackSettings)
+
+    def test_is_what_make_env_example_writes(self) -> None:
+        assert (PROJECT / ".env.example").read_text() == env_example()
+
+    @pytest.mark.parametrize("settings", [*SETTINGS_BY_SERVICE.values(), StackSettings])
+    def test_every_setting_says_what_it_does(self, settings: type[BaseSettings]) -> None:
+        assert [name for name, field in settings.model_fields.items() if not field.description] == []
+
+    def test_a_copy_changes_nothing(self) -> None:
+        lines = (PROJECT / ".env.example").read_text().splitlines()
+
+        assert all(not line or line.startswith("#") for line in lines)
+
+
+class TestCompose:
+    def test_follows_the_compose_specification(self) -> None:
+        checked = subprocess.run(
+            [
+                Path(sys.executable).with_name("check-jsonschema"),
+                "--builtin-schema",
+                "vendor.compose-spec",
+                COMPOSE_FILE,
+            ],
+            capture_output=True,
+            text=True,
+            check=False,
+            timeout=60,
+        )
+
+        assert checked.returncode == 0, checked.stdout + checked.stderr
+
+    @pytest.mark.parametrize("service", SETTINGS_BY_SERVICE)
+    def test_every_name_in_the_environment_is_a_setting_of_the_service(self, service: str) -> None:
+        known = {name.upper() for name in SETTINGS_BY_SERVICE[service].model_fields}
+
+        assert set(COMPOSE["services"][service]["environment"]) <= known
+
+    @pytest.mark.parametrize("service", SETTINGS_BY_SERVICE)
+    def test_a_service_takes_its_environment_in_production(
+        self, service: str, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        for name, value in COMPOSE["services"][service]["environment"].items():
+            monkeypatch.setenv(name, filled_in(value))
+
+        settings = SETTINGS_BY_SERVICE[service]()
+
+        assert settings.environment == "production"
+        assert COMPOSE["services"][service]["command"] == ["python", "-m", service]
+        assert f"127.0.0.1:{settings.port}:{settings.port}" in COMPOSE["services"][service]["ports"]
+
+    def test_every_secret_has_to_be_given(self) -> None:
+        for service in COMPOSE["services"].values():
+            for name, value in service.get("environment", {}).items():
+                if name.endswith(("SECRET", "PASSPHRASE", "PASSWORD", "SECRET_KEY", "SECRET_ACCESS_KEY")):
+                    assert REQUIRED_VALUE.fullmatch(value), name
+
+    @pytest.mark.parametrize("service", SETTINGS_BY_SERVICE)
+    def test_the_services_find_each_other(self, service: str) -> None:
+        for name, value in COMPOSE["services"][service]["environment"].items():
+            if name.endswith("_SERVICE_URL") or name.endswith("_SERVICES_URL"):
+                other = name.removesuffix("_URL").lower()
+                assert value == f"http://{other}:{COMPOSE['services'][other]['environment']['PORT']}"
+
+    def test_every_long_running_part_has_a_health_check(self) -> None:
+        for name, service in COMPOSE["services"].items():
+            assert ("test" in service["healthcheck"]) == (service.get("restart") != "no"), name
+
+    def test_no_port_is_open_beyond_this_machine(self) -> None:
+        ports = [port for service in COMPOSE["services"].values() for port in service.get("ports", [])]
+
+        assert ports
+        assert all(port.startswith("127.0.0.1:") for port in ports)
+
+
+def filled_in(value: str) -> str:
+    """Fill in what a person has to give, and take the defaults of the rest."""
+    given = REQUIRED_VALUE.sub("0123456789abcdef0123456789abcdef", value)
+    return re.sub(r"\$\{\w+:-([^}]*)\}", r"\1", given)
+
+
+class TestMakefile:
+    def test_help_lists_every_target(self) -> None:
+        text = (PROJECT / "Makefile").read_text()
+        internal = {"setup", "setup-dev", "venv"}
+
+        listed = subprocess.run(
+            [_which("make"), "help"], cwd=PROJECT, capture_output=True, text=True, check=True, timeout=30
+        ).stdout
+
+        targets = set(re.findall(r"^\.PHONY: (\S+)$", text, re.MULTILINE)) - internal
+        assert {
+            "run",
+            "dev",
+            "demo",
+            "test",
+            "check",
+            "format",
+            "lock",
+            "openapi",
+            "model",
+            "geoip",
+            "clean",
+        } <= targets
+        assert set(re.findall(r"^  (\S+)", listed, re.MULTILINE)) == targets
+
+    def test_says_what_to_install_when_there_is_no_python(self, tmp_path: Path) -> None:
+        for tool in ("bash", "make", "cmp", "cat"):
+            (tmp_path / tool).symlink_to(_which(tool))
+        (tmp_path / "Makefile").write_text(
+            (PROJECT / "Makefile").read_text().replace("SHELL := /bin/bash", f"SHELL := {tmp_path}/bash")
+        )
+
+        failed = subprocess.run(
+            [tmp_path / "make", "-C", tmp_path, "setup"],
+            env={"PATH": str(tmp_path)},
+            capture_output=True,
+            text=True,
+            check=False,
+            timeout=30,
+        )
+
+        assert failed.returncode != 0
+        assert "apt install python3 python3-venv" in failed.stderr
+
+
+def _which(tool: str) -> Path:
+    folders = os.environ["PATH"].split(os.pathsep)
+    return next(path for folder in folders if (path := Path(folder) / tool).exists())
+
+
+class TestLockFiles:
+    @pytest.mark.parametrize("name", ["requirements.txt", "requirements-dev.txt", "requirements-npm.txt"])
+    def test_pin_everything_by_hash_and_name_no_index(self, name: str) -> None:
+        text = (PROJECT / name).read_text()
+        pins = re.findall(r"^([a-zA-Z0-9][^\s=]*)==\S+ .*\\\n    --hash=sha256:", text, re.MULTILINE)
+
+        assert len(pins) == len(re.findall(r"^[a-zA-Z0-9]", text, re.MULTILINE)) > 0
+        assert "://" not in text
+        assert "index-url" not in text
+
+    def test_tests_run_with_what_is_shipped(self) -> None:
+        shipped, tested = (
+            dict(re.findall(r"^(\S+?)==(\S+)", (PROJECT / name).read_text(), re.MULTILINE))
+            for name in ("requirements.txt", "requirements-dev.txt")
+        )
+
+        assert {name: tested.get(name) for name in shipped} == shipped
+
+
+class TestSizes:
+    def test_a_long_file_is_named(self) -> None:
+        assert list(sizes.breaches("long.py", "x = 1\n" * 301)) == ["long.py: 301 lines, more than 300"]
+
+    def test_a_long_function_is_named_and_its_docstring_is_not_counted(self) -> None:
+        docstring = '    """Say\n    it\n    all."""\n'
+        fits = "def fits():\n" + docstring + "    x = 1\n" * 39
+        long = "async def long():\n" + docstring + "    x = 1\n" * 40
+
+        assert list(sizes.breaches("f.py", fits)) == []
+        assert list(sizes.breaches("f.py", long)) == ["f.py:1: long has 41 lines, more than 40"]
+
+    def test_a_reason_near_the_top_is_taken(self) -> None:
+        source = '"""Tables."""\n\n# Longer than usual: one table a currency\n' + "x = 1\n" * 400
+
+        assert list(sizes.breaches("tables.py", source)) == []
