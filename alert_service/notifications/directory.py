@@ -28,7 +28,7 @@ class RecipientDirectory:
     async def recipients_of(self, institution_id: str) -> Recipients | None:
         """Return the recipients, at most `max_age_ms` old unless user_service is away; None if never known."""
         known = await self.writer.run(lambda c: repository.known_recipients(c, institution_id))
-        if known is not None and 0 <= epoch_ms() - known[1] < self.max_age_ms:
+        if known is not None and known[0].emails and 0 <= epoch_ms() - known[1] < self.max_age_ms:
             return known[0]
         fetched = await self._fetch(institution_id)
         if fetched is None:

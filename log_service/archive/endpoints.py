@@ -1,54 +1,25 @@
 """The routes of the archive: services hand records over, people read those of their institution."""
 
 import re
-from collections.abc import Callable, Coroutine
 from datetime import date
-from typing import Annotated, Any
+from typing import Annotated
 
 from fastapi import APIRouter, Depends, Path, Query, Request, Response
 from fastapi.responses import StreamingResponse
-from fastapi.routing import APIRoute
-from pydantic import BeforeValidator, ValidationError
+from pydantic import BeforeValidator
 
-from common import strict_json
 from common.auth.bearer import require_service, require_user
 from common.auth.principal import Principal
 from common.contracts.audit_records import AuditBatch, RecordsAccepted
 from common.contracts.tokens import Scope
 from common.problems import PROBLEMS
-from common.strict_json import StrictRoute
+from common.strict_json import StrictRoute, model_route
 from log_service.archive.schemas import ArchivedDay
 from log_service.archive.service import ArchiveReader
 from log_service.archive.spool import AuditSpool
 
 MAX_PAGE = 1000
 _DAY = re.compile(r"\d{4}-\d\d-\d\d\Z", re.ASCII)
-
-
-class _BatchRequest(Request):
-    async def json(self) -> Any:  # noqa: ANN401 - as Starlette declares it
-        """Return the batch itself: parsed and checked in one native step, ten times as fast as in two.
-
-        What does not pass is parsed plainly, so that the route finds and reports what is wrong with it.
-        """
-        body = await self.body()
-        try:
-            return AuditBatch.model_validate_json(body)
-        except ValidationError:
-            return strict_json.loads(body)
-
-
-class BatchRoute(APIRoute):
-    """A route whose JSON body is an `AuditBatch`."""
-
-    def get_route_handler(self) -> Callable[[Request], Coroutine[Any, Any, Response]]:
-        """Return the route's handler, given requests that parse batches fast."""
-        handler = super().get_route_handler()
-
-        async def handle(request: Request) -> Response:
-            return await handler(_BatchRequest(request.scope, request.receive))
-
-        return handle
 
 
 def _spool(request: Request) -> AuditSpool:
@@ -81,7 +52,7 @@ _READING_ERRORS: dict[int | str, dict[str, Any]] = {
     503: {"description": "The archive is away (`unavailable`)"},
 }
 
-internal = APIRouter(prefix="/v1/internal", route_class=BatchRoute, tags=["internal"])
+internal = APIRouter(prefix="/v1/internal", route_class=model_route(AuditBatch), tags=["internal"])
 public = APIRouter(prefix="/v1/audit", route_class=StrictRoute, tags=["audit archive"])
 
 

@@ -1,6 +1,5 @@
 """The real ai_service with a small real model; only the other services are stand-ins."""
 
-import asyncio
 from collections.abc import AsyncIterator, Callable
 from contextlib import AbstractAsyncContextManager, asynccontextmanager
 from dataclasses import dataclass
@@ -20,6 +19,7 @@ from tests.factories import SANDBOX, transaction_body
 from tests.fake_targets import FakeTargets
 from tests.models import save_test_model
 from tests.servers import serving
+from tests.waiting import eventually
 
 OpenAi = Callable[..., AbstractAsyncContextManager["Ai"]]
 
@@ -90,24 +90,14 @@ async def open_ai(
                 }
             )
             async with open_app(create_app(SERVICE, settings)) as client:
-                await until_ready(client)
+                await eventually(lambda: _is_ready(client))
                 yield Ai(client, users)
 
         yield opened
 
 
-async def until_ready(client: httpx.AsyncClient) -> None:
-    """Wait until the service says that it is ready."""
-    for _ in range(200):
-        if (await client.get("/ready")).status_code == 200:
-            return
-        await pause()
-    raise AssertionError((await client.get("/ready")).text)
-
-
-async def pause() -> None:
-    """Let other work run for a moment while waiting for a condition."""
-    await asyncio.sleep(0.02)
+async def _is_ready(client: httpx.AsyncClient) -> bool:
+    return (await client.get("/ready")).status_code == 200
 
 
 @pytest.fixture

@@ -5,10 +5,11 @@ import pytest
 
 from common.canonical import sha256_hex
 from common.contracts.decisions import ScoredTransaction
-from tests.api.ai_service.conftest import Ai, OpenAi, pause
+from tests.api.ai_service.conftest import Ai, OpenAi
 from tests.factories import LIVE
 from tests.fake_targets import FakeTargets
 from tests.models import DOUBTFUL, FINE, FRAUD
+from tests.waiting import eventually
 
 
 class TestScore:
@@ -172,8 +173,12 @@ class TestRedelivery:
         await targets.until(alerts=1, records=1)
 
         assert first["deliveries"] == {"alert": "pending", "audit": "pending"}
-        assert await eventually_delivered(ai, first["decision_id"])
+        await eventually(lambda: self._is_delivered(ai, first["decision_id"]))
         assert (await ai.score(amount=FRAUD)).json()["deliveries"]["alert"] == "delivered"
+
+    async def _is_delivered(self, ai: Ai, decision_id: str) -> bool:
+        deliveries = (await ai.get(f"/v1/decisions/{decision_id}")).json()["deliveries"]
+        return bool(deliveries == {"alert": "delivered", "audit": "delivered"})
 
     async def test_one_target_that_is_away_does_not_hold_up_the_other(
         self, ai: Ai, targets: FakeTargets
@@ -197,15 +202,6 @@ class TestRedelivery:
             await targets.until(alerts=5, records=5)
 
         assert len({record["record_id"] for record in targets.records}) == 5
-
-
-async def eventually_delivered(ai: Ai, decision_id: str) -> bool:
-    for _ in range(500):
-        deliveries = (await ai.get(f"/v1/decisions/{decision_id}")).json()["deliveries"]
-        if deliveries == {"alert": "delivered", "audit": "delivered"}:
-            return True
-        await pause()
-    return False
 
 
 class TestDegrading:
