@@ -3,7 +3,7 @@
 import asyncio
 import time
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import closing, contextmanager
 from dataclasses import dataclass
 
 from rich.console import Console
@@ -46,9 +46,8 @@ def run_demo(settings: StackSettings, console: Console, *, payments: int) -> Tal
         console.print(f"Registered a sandbox institution: {login.institution_id}", highlight=False)
         transactions = _payments(services, payments)
         answers = send_payments(services, login, transactions, console)
-        found = await_arrival(
-            Evidence(services.files, login, object_store_url=services.object_store), answers, console
-        )
+        with closing(Evidence(services.files, login, object_store_url=services.object_store)) as evidence:
+            found = await_arrival(evidence, answers, console)
         report.show_demo(console, answers)
     return found
 

@@ -34,6 +34,10 @@ class Evidence:
         self._archived_by_key: dict[str, list[Kept]] = {}
         self._alerts_by_mail: dict[str, set[str]] = {}
 
+    def close(self) -> None:
+        """Close the connections to the object store."""
+        self._store.close()
+
     def saved(self) -> list[Kept]:
         """Return the decisions in the database."""
         path = quote(str(self._files.database("ai_service")))

@@ -1,8 +1,9 @@
-"""The payments that the demo sends: simulated ones, moved so that the last one happens now."""
+"""The payments that the demo sends: the last ones of a simulated stream that ends now."""
 
 from collections import deque
 from collections.abc import Sequence
 from datetime import datetime, timedelta
+from itertools import takewhile
 
 import httpx
 
@@ -21,16 +22,19 @@ TIMEOUT_S = 10.0
 def simulated_payments(count: int, *, seed: int, now: datetime, locate: "RealLocations") -> list[Transaction]:
     """Return the last `count` payments of a simulated stream that ends `now`, in the order they happened."""
     days = max(10.0, 1.5 * count * DAYS_PER_PAYMENT)
+    # a simulated day begins at midnight: people sleep at night, and hours are features
+    start = (now - timedelta(days=days)).replace(hour=0, minute=0, second=0, microsecond=0)
     stream = simulate(
         seed=seed,
-        start=now - timedelta(days=days),
+        start=start,
         customers=CUSTOMERS,
-        days=days,
+        days=days + 1,
         fraud_rate=FRAUD_RATE,
         locate=locate,
         id_prefix="demo",
     )
-    return [simulated.transaction for simulated in deque(stream, maxlen=count)]
+    until_now = takewhile(lambda simulated: simulated.transaction.event_time <= now, stream)
+    return [simulated.transaction for simulated in deque(until_now, maxlen=count)]
 
 
 class RealLocations:
