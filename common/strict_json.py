@@ -2,7 +2,7 @@
 
 import json
 from collections.abc import Callable, Coroutine
-from decimal import Decimal
+from decimal import Decimal, InvalidOperation
 from typing import Any, Never
 
 from fastapi import Request, Response
@@ -10,6 +10,7 @@ from fastapi.routing import APIRoute
 from pydantic import BaseModel, ValidationError
 
 MAX_NUMBER_CHARACTERS = 64
+MAX_EXPONENT = 400  # beyond a float; making an integer of 1e999999999 would take all memory
 
 
 def loads(body: bytes) -> Any:  # noqa: ANN401 - any JSON value
@@ -90,7 +91,13 @@ def _unique(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
 def _exact(number: str) -> Decimal:
     if len(number) > MAX_NUMBER_CHARACTERS:
         raise _refusal("a number is too long")
-    return Decimal(number)
+    try:
+        value = Decimal(number)
+    except InvalidOperation:
+        raise _refusal("a number is out of range") from None
+    if abs(value.adjusted()) > MAX_EXPONENT:
+        raise _refusal("a number is out of range")
+    return value
 
 
 def _integer(number: str) -> int:

@@ -7,9 +7,9 @@ from pydantic import AfterValidator, BaseModel, ConfigDict, Field
 
 
 class Contract(BaseModel):
-    """A frozen message; unknown fields are refused."""
+    """A frozen message; unknown fields, NaN and Infinity are refused, and error texts hold no values."""
 
-    model_config = ConfigDict(extra="forbid", frozen=True)
+    model_config = ConfigDict(extra="forbid", frozen=True, allow_inf_nan=False, hide_input_in_errors=True)
 
 
 def _aware(value: datetime) -> datetime:
@@ -22,11 +22,14 @@ def _aware(value: datetime) -> datetime:
 Timestamp = Annotated[datetime, AfterValidator(_aware)]
 """An aware point in time, as RFC 3339 on the wire."""
 
-Identifier = Annotated[str, Field(min_length=1, max_length=64, pattern=r"^[^\p{C}]+$")]
-"""1 to 64 characters, none of them a control, format or unassigned character."""
+ONE_LINE = r"^[^\p{C}\p{Zl}\p{Zp}]+$"
+"""No control, format or unassigned characters, and nothing that ends a line or paragraph."""
 
-Text = Annotated[str, Field(min_length=1, max_length=256, pattern=r"^[^\p{C}]+$")]
-"""A short line of text without control or format characters."""
+Identifier = Annotated[str, Field(min_length=1, max_length=64, pattern=ONE_LINE)]
+"""1 to 64 characters of one line."""
+
+Text = Annotated[str, Field(min_length=1, max_length=256, pattern=ONE_LINE)]
+"""A short line of text."""
 
 Country = Annotated[str, Field(pattern=r"^[A-Z]{2}$")]
 """An ISO 3166-1 alpha-2 code."""

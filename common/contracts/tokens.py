@@ -2,7 +2,7 @@
 
 from enum import StrEnum
 
-from pydantic import SecretStr
+from pydantic import Field, SecretStr
 
 from common.contracts.fields import Contract, Identifier
 
@@ -44,6 +44,6 @@ class ServiceTokenRequest(Contract):
 class ServiceToken(Contract):
     """A bearer token for calls between services."""
 
-    access_token: str
+    access_token: str = Field(pattern=r"^[A-Za-z0-9_.-]+$")
     token_type: str = "Bearer"  # noqa: S105 - RFC 6750's scheme name, no secret
-    expires_in: int
+    expires_in: int = Field(gt=0)

@@ -2,7 +2,7 @@
 
 import re
 from datetime import datetime
-from decimal import Decimal, InvalidOperation
+from decimal import Context, Decimal, DecimalException, Inexact, InvalidOperation
 from enum import StrEnum
 from functools import cached_property
 from ipaddress import IPv4Address, IPv6Address, ip_address
@@ -12,16 +12,18 @@ from pydantic import BeforeValidator, ConfigDict, Field, PlainSerializer, Strict
 
 from common.canonical import canonical_bytes
 from common.contracts.currencies import EXPONENTS, MAX_AMOUNT_MINOR
-from common.contracts.fields import Contract, Country, Identifier, Text
+from common.contracts.fields import ONE_LINE, Contract, Country, Identifier, Text
 from common.contracts.institutions import Currency
 
 _AMOUNT = re.compile(r"[0-9]{1,16}(\.[0-9]{1,18})?\Z")
 _TIME = re.compile(
     r"(\d{4})-(\d\d)-(\d\d)[Tt ](\d\d):(\d\d):(\d\d)(\.\d{1,6})?([Zz]|[+-](?:0\d|1[0-4]):[0-5]\d)\Z", re.ASCII
 )
-_CARD_NUMBER = re.compile(r"[0-9](?:[ -]?[0-9]){12,18}\Z")
+_CARD_SEPARATORS = re.compile(r"[\s_\-\u00ad\u2010-\u2015\u2212]+")
+_EXACT = Context(prec=100, traps=[Inexact, InvalidOperation])
 _FIRST_YEAR, _LAST_YEAR = 1970, 2999
 MAX_METADATA_KEYS = 32
+SHORTEST_CARD_INTEGER = 14  # thirteen digits are as likely a time in milliseconds
 
 
 class TransactionType(StrEnum):
@@ -55,12 +57,12 @@ def _amount(value: object) -> Decimal:
     amount = Decimal(value)
     if not amount.is_finite() or amount < 0 or amount > MAX_AMOUNT_MINOR:
         raise ValueError("the amount is between 0 and 10^15 minor units")
-    return abs(amount)  # minus zero is zero
+    return amount.copy_abs()  # minus zero is zero
 
 
 def _event_time(value: object) -> datetime:
     """Take an RFC 3339 string with an offset; the offset is kept."""
-    if isinstance(value, datetime):
+    if isinstance(value, datetime) and value.utcoffset() is not None:
         return value
     matched = _TIME.fullmatch(value) if isinstance(value, str) and len(value) <= 40 else None
     if matched is None:
@@ -84,13 +86,15 @@ def _ip_address(value: object) -> IPv4Address | IPv6Address:
 
 
 def _not_a_card_number(value: object) -> object:
-    if isinstance(value, str) and _CARD_NUMBER.fullmatch(value) and _passes_luhn(value):
-        raise ValueError("this is a card number; send your own token for the card instead")
+    if isinstance(value, str):
+        digits = _CARD_SEPARATORS.sub("", value)
+        if 13 <= len(digits) <= 19 and digits.isdecimal() and _passes_luhn(digits):
+            raise ValueError("this is a card number; send your own token for the card instead")
     return value
 
 
 def _passes_luhn(text: str) -> bool:
-    digits = [int(character) for character in reversed(text) if character.isdigit()]
+    digits = [int(character) for character in reversed(text)]
     doubled = [digit * 2 - 9 if digit > 4 else digit * 2 for digit in digits[1::2]]
     return (sum(digits[::2]) + sum(doubled)) % 10 == 0
 
@@ -103,20 +107,33 @@ EventTime = Annotated[
 ]
 IpAddress = Annotated[IPv4Address | IPv6Address, BeforeValidator(_ip_address, json_schema_input_type=str)]
 CardToken = Annotated[Identifier, BeforeValidator(_not_a_card_number)]
-UserAgent = Annotated[str, Field(min_length=1, max_length=512, pattern=r"^[^\p{C}]+$")]
+UserAgent = Annotated[str, Field(min_length=1, max_length=512, pattern=ONE_LINE)]
 Email = Annotated[str, Field(min_length=3, max_length=254, pattern=r"^[^\p{C}\s@]+@[^\p{C}\s@]+$")]
 Phone = Annotated[str, Field(pattern=r"^\+?[0-9][0-9 ().-]{3,30}$")]
 MetadataKey = Annotated[str, Field(pattern=r"^[a-z][a-z0-9_]{0,63}$")]
 
 
+def _number(value: object) -> int | float:
+    """Take a JSON number that a float holds exactly."""
+    if isinstance(value, bool) or not isinstance(value, int | float | Decimal):
+        raise ValueError("this is a JSON number")
+    if not isinstance(value, Decimal):
+        return value
+    number = float(value)
+    if Decimal(repr(number)) != value:
+        raise ValueError("the number has more digits than are kept")
+    return number
+
+
 def _metadata_value(value: object) -> object:
-    if isinstance(value, Decimal):
-        if not value.is_finite() or abs(value) > MAX_AMOUNT_MINOR:
-            raise ValueError("a number is out of range")
-        return float(value)
-    if isinstance(value, int) and not isinstance(value, bool) and abs(value) > MAX_AMOUNT_MINOR:
+    if isinstance(value, bool) or not isinstance(value, int | float | Decimal):
+        return _not_a_card_number(value)
+    if not -MAX_AMOUNT_MINOR <= value <= MAX_AMOUNT_MINOR:
         raise ValueError("a number is out of range")
-    return _not_a_card_number(value)
+    digits = str(int(value))
+    if len(digits) >= SHORTEST_CARD_INTEGER:
+        _not_a_card_number(digits)
+    return _number(value)
 
 
 MetadataValue = Annotated[StrictBool | int | float | Text, BeforeValidator(_metadata_value)]
@@ -128,8 +145,8 @@ class Place(Contract):
     city: Text | None = None
     region: Text | None = None
     country: Country | None = None
-    latitude: Annotated[float, Field(ge=-90, le=90, allow_inf_nan=False)] | None = None
-    longitude: Annotated[float, Field(ge=-180, le=180, allow_inf_nan=False)] | None = None
+    latitude: Annotated[float, Field(ge=-90, le=90), BeforeValidator(_number)] | None = None
+    longitude: Annotated[float, Field(ge=-180, le=180), BeforeValidator(_number)] | None = None
 
 
 class PaymentMethod(Contract):
@@ -196,8 +213,8 @@ class Transaction(Contract):
     @model_validator(mode="after")
     def _amount_fits_its_currency(self) -> Self:
         try:
-            minor = self.amount.scaleb(EXPONENTS[self.currency])
-        except InvalidOperation:
+            minor = _EXACT.scaleb(self.amount, EXPONENTS[self.currency])
+        except DecimalException:
             raise ValueError("the amount has too many digits") from None
         if minor != minor.to_integral_value():
             raise ValueError("the amount has more decimals than its currency")
