@@ -1,9 +1,13 @@
 """Calls to other services: one client each, on the aiohttp transport, with the running request's id."""
 
+import asyncio
 from collections.abc import Callable
 from dataclasses import dataclass
+from typing import Any
 
+import aiohttp
 import httpx
+import orjson
 import structlog
 from httpx_aiohttp import HttpxAiohttpClient
 
@@ -36,14 +40,19 @@ async def deliver(
     except (httpx.HTTPError, PlatformError, OSError) as error:
         return Delivery(target, delivered=False, error=type(error).__name__)
     if response.status_code == httpx.codes.ACCEPTED:
+        if not _is_json_object(response.content):  # something else than our service answers there
+            return Delivery(target, delivered=False, error="unknown answer")
         return Delivery(target, delivered=True)
     refused = response.status_code in {400, 409, 413, 422}
     return Delivery(target, delivered=False, error=f"status {response.status_code}", refused=refused)
 
 
 def service_client(base_url: str, *, timeout_s: float) -> httpx.AsyncClient:
-    """Make the client for one other service; `timeout_s` bounds each call's wait for connection, write and read."""
-    return HttpxAiohttpClient(
+    """Make the client for one other service; `timeout_s` bounds each whole call, from connecting to the last byte.
+
+    Whatever goes wrong on the way is an `httpx.HTTPError`.
+    """
+    return _ServiceClient(
         base_url=base_url,
         timeout=httpx.Timeout(timeout_s, connect=min(CONNECT_S, timeout_s)),
         limits=httpx.Limits(max_connections=64, max_keepalive_connections=64),
@@ -51,6 +60,37 @@ def service_client(base_url: str, *, timeout_s: float) -> httpx.AsyncClient:
         trust_env=False,
         event_hooks={"request": [_add_request_id]},
     )
+
+
+class _ServiceClient(HttpxAiohttpClient):
+    """Closes two gaps of the transport: a read timeout that any byte restarts, and errors it does not translate."""
+
+    async def send(self, request: httpx.Request, **options: Any) -> httpx.Response:  # noqa: ANN401 - as httpx has them
+        try:
+            async with asyncio.timeout(request.extensions.get("timeout", {}).get("read")):
+                return await super().send(request, **options)
+        except TimeoutError as error:
+            raise httpx.ReadTimeout("no complete answer in time", request=request) from error
+        except httpx.ConnectTimeout as error:
+            raise _connection_error(error, request) from error
+        except (aiohttp.ClientError, UnicodeError) as error:
+            raise httpx.RemoteProtocolError("the answer is not HTTP", request=request) from error
+
+
+def _connection_error(error: httpx.ConnectTimeout, request: httpx.Request) -> httpx.HTTPError:
+    """Tell a refused or broken connection from a slow one; the transport calls all of them timeouts."""
+    if isinstance(error.__cause__, aiohttp.ServerTimeoutError):
+        return error
+    if isinstance(error.__cause__, aiohttp.ClientConnectorError):
+        return httpx.ConnectError("no connection", request=request)
+    return httpx.RemoteProtocolError("the connection broke", request=request)
+
+
+def _is_json_object(body: bytes) -> bool:
+    try:
+        return isinstance(orjson.loads(body), dict)
+    except orjson.JSONDecodeError:
+        return False
 
 
 async def _add_request_id(request: httpx.Request) -> None:

@@ -8,15 +8,19 @@ from typing import Protocol
 
 import httpx
 import structlog
+from jose import jwk
+from jose.exceptions import JOSEError
 
 from common.auth.gate import Expected, key_id, open_token
 from common.auth.principal import Principal, UnauthenticatedError
 from common.clock import epoch_ms
+from common.contracts.tokens import ALGORITHM
 
 REFRESH_S = 60.0
 UNKNOWN_KEY_FETCH_S = 60.0
 MAX_REMEMBERED = 10_000
 MAX_KEYS = 16
+_KEY_FIELDS = ("kty", "n", "e", "alg")
 _log = structlog.get_logger()
 
 
@@ -61,7 +65,7 @@ class PublicKeys:
                 response = await self._client.get("/.well-known/jwks.json")
                 response.raise_for_status()
                 found = _key_set(response.json())
-            except (httpx.HTTPError, ValueError, KeyError, TypeError, AttributeError) as error:
+            except (httpx.HTTPError, ValueError, KeyError, TypeError, RecursionError) as error:
                 _log.warning("keys.not_fetched", error=type(error).__name__)
                 return False
             if found:
@@ -87,8 +91,10 @@ class TokenVerifier:
         """Return who holds `token`; raises `UnauthenticatedError`."""
         now = epoch_ms() // 1000
         known = self._remembered.get(token)
-        if known is not None and known.expires_at > now:
-            return known
+        if known is not None:
+            if known.expires_at > now:
+                return known
+            del self._remembered[token]
         key = await self._keys.find(key_id(token))
         principal = open_token(token, key, expected=self._expected, now=now)
         self._remembered[token] = principal
@@ -98,7 +104,18 @@ class TokenVerifier:
 
 
 def _key_set(document: Mapping[str, object]) -> dict[str, Mapping[str, str]]:
+    """Return the usable keys of a JWK set by id; keys of another kind are left out."""
     keys = document["keys"]
     if not isinstance(keys, list) or len(keys) > MAX_KEYS:
         raise ValueError("a key set is a list of a few keys")
-    return {key["kid"]: {name: str(key[name]) for name in ("kty", "n", "e", "alg")} for key in keys}
+    return {key["kid"]: {name: key[name] for name in _KEY_FIELDS} for key in keys if _is_usable(key)}
+
+
+def _is_usable(key: object) -> bool:
+    if not isinstance(key, dict) or not all(isinstance(key.get(name), str) for name in ("kid", *_KEY_FIELDS)):
+        return False
+    try:
+        jwk.construct(key, algorithm=ALGORITHM)
+    except (JOSEError, ValueError):
+        return False
+    return bool(key["kty"] == "RSA" and key["alg"] == ALGORITHM)
