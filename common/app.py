@@ -64,6 +64,7 @@ def create_app(service: Service[SettingsT], settings: SettingsT | None = None) -
         version=API_VERSION,
         lifespan=lifespan,
         redoc_url=None,
+        redirect_slashes=False,  # a redirect would repeat the caller's Host and query
     )
     install_error_handlers(app)
     install_openapi(app)

@@ -63,7 +63,12 @@ class Batches(Generic[ItemT, ResultT]):
             batch = [self._waiting.popleft() for _ in range(min(len(self._waiting), self._max_batch))]
             self._size.observe(len(batch))
             self._length.set(len(self._waiting))
-            results = await self._results([item for item, _ in batch])
+            try:
+                results = await self._results([item for item, _ in batch])
+            except asyncio.CancelledError:
+                for _, waiter in batch:
+                    waiter.cancel()
+                raise
             for (_, waiter), result in zip(batch, results, strict=True):
                 if waiter.done():
                     continue
@@ -74,7 +79,10 @@ class Batches(Generic[ItemT, ResultT]):
 
     async def _results(self, items: Sequence[ItemT]) -> Sequence[ResultT | Exception]:
         try:
-            return await self._process(items)
+            results = await self._process(items)
+            if len(results) != len(items):
+                raise ValueError("not one result for each item")  # noqa: TRY301 - told like any other failure
         except Exception as error:  # noqa: BLE001 - the boundary: every waiter gets the error as its own result
             _log.exception("batch.failed", items=len(items))
             return [error] * len(items)
+        return results

@@ -104,7 +104,7 @@ def migrate(url: str, *, migrations: Path) -> None:
             else:
                 connection.exec_driver_sql("BEGIN IMMEDIATE")  # processes that start together take turns
             config = Config()
-            config.set_main_option("script_location", str(migrations))
+            config.set_main_option("script_location", str(migrations).replace("%", "%%"))
             config.attributes["connection"] = connection
             command.upgrade(config, "head")
     finally:

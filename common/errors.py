@@ -13,7 +13,10 @@ from sqlalchemy.exc import TimeoutError as PoolTimeoutError
 from starlette.exceptions import HTTPException
 
 PROBLEM_TYPE = "urn:assay:problem:"
-_FIELD = re.compile(r"[A-Za-z_][A-Za-z0-9_]{0,63}\Z")
+_FIELD = re.compile(r"(?!.*[0-9]{5})[A-Za-z_][A-Za-z0-9_]{0,39}\Z")
+_EMAIL_MESSAGE = "value is not a valid email address"
+# pydantic's messages of these types hold a part of what was sent
+_TELLING_TYPES = frozenset({"union_tag_invalid", "uuid_parsing", "url_parsing", "get_attribute_error"})
 _log = structlog.get_logger()
 _STATUS_TITLES = {
     400: ("bad-request", "The request cannot be read"),
@@ -156,7 +159,7 @@ async def _validation_error(_request: Request, error: Exception) -> Response:
 
 
 def _field(location: Sequence[int | str]) -> str:
-    """Name a field by our own names; a key that the caller invented is not repeated."""
+    """Name a field; a key that could not be one of our own names may hold anything and is not repeated."""
     parts = []
     for part in location:
         if isinstance(part, int):
@@ -171,7 +174,11 @@ def _field(location: Sequence[int | str]) -> str:
 def _message(item: Mapping[str, Any]) -> str:
     if item["type"] == "extra_forbidden":
         return "this field is not known"
-    return str(item["msg"])
+    if item["type"] in _TELLING_TYPES:
+        return "this value is not valid"
+    message = str(item["msg"])
+    # what follows in that message quotes the part of the address that is wrong
+    return _EMAIL_MESSAGE if message.startswith(_EMAIL_MESSAGE) else message
 
 
 async def _http_exception(_request: Request, error: Exception) -> Response:

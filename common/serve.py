@@ -6,8 +6,10 @@ from types import FrameType
 
 import uvicorn
 from pydantic import ValidationError
+from pydantic_core import ErrorDetails
 
 from common.app import Service, SettingsT, create_app
+from common.errors import StartupError
 from common.settings import load_settings
 
 
@@ -16,8 +18,10 @@ def serve(service: Service[SettingsT]) -> None:
     try:
         settings = load_settings(service.settings_type, flags=sys.argv[1:])
     except ValidationError as error:
-        lines = [f"  {'.'.join(map(str, item['loc'])).upper()}: {item['msg']}" for item in error.errors()]
-        sys.exit(f"{service.name} cannot start; these settings are wrong:\n" + "\n".join(lines))
+        lines = "\n".join(map(_line, error.errors()))
+        sys.exit(f"{service.name} cannot start; these settings are wrong:\n{lines}")
+    except StartupError as error:
+        sys.exit(f"{service.name} cannot start: {error}")
     app = create_app(service, settings)
     # uvicorn raises the signal again once everything is closed; a clean stop then ends with 0, not as killed
     signal.signal(signal.SIGTERM, _end)
@@ -36,6 +40,12 @@ def serve(service: Service[SettingsT]) -> None:
         if hasattr(app.state, "refusal"):
             sys.exit(f"{service.name} cannot start: {app.state.refusal}")
         raise
+
+
+def _line(found: ErrorDetails) -> str:
+    name = ".".join(map(str, found["loc"])).upper()
+    message = found["msg"].removeprefix("Value error, ")
+    return f"  {name}: {message}" if name else f"  {message}"
 
 
 def _end(_signal: int, _frame: FrameType | None) -> None:

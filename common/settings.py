@@ -7,10 +7,13 @@ the file named by `SETTINGS_FILE` (default `.env` in the working directory), the
 import os
 import sys
 from enum import StrEnum
+from pathlib import Path
 from typing import Self, TypeVar
 
 from pydantic import Field, SecretStr, model_validator
-from pydantic_settings import BaseSettings, SettingsConfigDict
+from pydantic_settings import BaseSettings, SettingsConfigDict, SettingsError
+
+from common.errors import StartupError
 
 PLACEHOLDER = "change-me"
 MIN_SECRET_LENGTH = 32
@@ -64,15 +67,18 @@ class ServiceSettings(BaseSettings):
     def _refuse_placeholders_in_production(self) -> Self:
         if self.environment is not Environment.PRODUCTION:
             return self
-        for name in type(self).model_fields:
-            value = getattr(self, name)
-            if not isinstance(value, SecretStr):
-                continue
-            secret = value.get_secret_value()
-            if secret.startswith(PLACEHOLDER) or 0 < len(secret) < MIN_SECRET_LENGTH:
-                message = f"{name.upper()} is a placeholder or shorter than {MIN_SECRET_LENGTH} characters"
-                raise ValueError(message)
+        weak = [name.upper() for name in type(self).model_fields if _is_weak(getattr(self, name))]
+        if weak:
+            what = f"is a placeholder or shorter than {MIN_SECRET_LENGTH} characters"
+            raise ValueError("; ".join(f"{name} {what}" for name in weak))
         return self
+
+
+def _is_weak(value: object) -> bool:
+    if not isinstance(value, SecretStr):
+        return False
+    secret = value.get_secret_value()
+    return secret.startswith(PLACEHOLDER) or 0 < len(secret) < MIN_SECRET_LENGTH
 
 
 SettingsT = TypeVar("SettingsT", bound="ServiceSettings")
@@ -81,10 +87,19 @@ SettingsT = TypeVar("SettingsT", bound="ServiceSettings")
 def load_settings(settings_type: type[SettingsT], *, flags: list[str] | None = None) -> SettingsT:
     """Read the settings of one service: `flags`, then the environment, then the file, then defaults.
 
-    Raises `pydantic.ValidationError` naming every field that is wrong, without its value.
+    Raises `pydantic.ValidationError` naming every field that is wrong, without its value, and `StartupError`
+    when the file that `SETTINGS_FILE` names is missing or cannot be read.
     """
-    return settings_type(
-        _env_file=os.environ.get("SETTINGS_FILE", ".env"),
-        _cli_parse_args=flags or False,
-        _cli_prog_name=sys.argv[0],
-    )
+    named = os.environ.get("SETTINGS_FILE")
+    if named and not Path(named).exists():
+        raise StartupError(f"SETTINGS_FILE names a file that does not exist: {named}")
+    try:
+        return settings_type(
+            _env_file=".env" if named is None else named,
+            _cli_parse_args=flags or False,
+            _cli_prog_name=sys.argv[0],
+        )
+    except SettingsError as error:
+        raise StartupError(f"{error}; it is written as JSON") from error
+    except (OSError, UnicodeDecodeError) as error:
+        raise StartupError(f"the settings file cannot be read: {type(error).__name__}") from error

@@ -4,9 +4,12 @@ import asyncio
 import queue
 import threading
 from collections.abc import Callable
+from contextlib import suppress
 from typing import Any, TypeVar
 
 from sqlalchemy import Connection, Engine
+
+from common.errors import UnavailableError
 
 ResultT = TypeVar("ResultT")
 _Job = tuple[Callable[[Connection], Any], asyncio.AbstractEventLoop, "asyncio.Future[Any]"]
@@ -22,14 +25,17 @@ class DatabaseWriter:
     def __init__(self, engine: Engine) -> None:
         self._engine = engine
         self._jobs: queue.SimpleQueue[_Job | None] = queue.SimpleQueue()
+        self._closed = False
         self._thread = threading.Thread(target=self._run, name="database-writer", daemon=True)
         self._thread.start()
 
     async def run(self, job: Callable[[Connection], ResultT]) -> ResultT:
         """Return what `job` returns, once its transaction is durable; raises what it or the commit raised.
 
-        A caller that goes away does not stop its job.
+        A caller that goes away does not stop its job. After `close` this raises `UnavailableError`.
         """
+        if self._closed:
+            raise UnavailableError("This service is stopping.")
         loop = asyncio.get_running_loop()
         done: asyncio.Future[ResultT] = loop.create_future()
         self._jobs.put((job, loop, done))
@@ -37,6 +43,7 @@ class DatabaseWriter:
 
     async def close(self) -> None:
         """Finish the jobs that were handed in, then end the thread."""
+        self._closed = True
         self._jobs.put(None)
         await asyncio.to_thread(self._thread.join)
         self._engine.dispose()
@@ -48,9 +55,18 @@ class DatabaseWriter:
                 with self._engine.begin() as connection:
                     result = job(connection)
             except Exception as error:  # noqa: BLE001 - the boundary: the error belongs to the one who waits
-                loop.call_soon_threadsafe(_fail, done, error)
+                _answer(loop, _fail, done, error)
             else:
-                loop.call_soon_threadsafe(_finish, done, result)
+                _answer(loop, _finish, done, result)
+
+
+def _answer(
+    loop: asyncio.AbstractEventLoop,
+    settle: Callable[["asyncio.Future[Any]", Any], None],
+    *result: Any,  # noqa: ANN401
+) -> None:
+    with suppress(RuntimeError):  # the caller's loop is closed: nobody waits, and the thread goes on
+        loop.call_soon_threadsafe(settle, *result)
 
 
 def _finish(done: "asyncio.Future[Any]", result: object) -> None:
