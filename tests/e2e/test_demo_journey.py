@@ -1,0 +1,191 @@
+"""A stranger's first minutes: `make demo`, `make run`, a look around, Ctrl-C."""
+
+import json
+import os
+import re
+import signal
+import subprocess
+import sys
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+
+import httpx
+import pytest
+
+from common.clock import utc_now
+from local_stack.child import PROJECT
+from local_stack.files import StackFiles
+from local_stack.ownership import RunningStack, is_owned
+from local_stack.settings import StackSettings
+from tests.e2e.stacks import as_environment, stack_settings
+from tests.factories import transaction_body
+
+COMMAND_TIMEOUT_S = 240
+LAST_WORDS_OF_THE_STATUS = "Ctrl-C stops everything"
+PAYMENTS = 1000
+
+
+@pytest.fixture(scope="module")
+def settings(tmp_path_factory: pytest.TempPathFactory) -> StackSettings:
+    """One folder for the whole journey, in a path with a space; a model from few customers is quick to train."""
+    chosen = stack_settings(tmp_path_factory.mktemp("a stranger's") / "var")
+    models = StackFiles(chosen.var_dir).models
+    subprocess.run(
+        [
+            *(sys.executable, "-m", "ai_service.ml.training", "--models-dir", str(models)),
+            *("--customers", "500", "--days", "20"),
+        ],
+        cwd=PROJECT,
+        check=True,
+        capture_output=True,
+        timeout=COMMAND_TIMEOUT_S,
+    )
+    return chosen
+
+
+def command(settings: StackSettings, *arguments: str) -> tuple[Sequence[str], dict[str, str]]:
+    environment = {**os.environ, **as_environment(settings), "GEOIP_PROVIDER": "mock", "COLUMNS": "120"}
+    return [sys.executable, "-m", "local_stack", *arguments], environment
+
+
+def run(settings: StackSettings, *arguments: str) -> "subprocess.CompletedProcess[str]":
+    line, environment = command(settings, *arguments)
+    return subprocess.run(
+        line,
+        cwd=PROJECT,
+        env=environment,
+        capture_output=True,
+        text=True,
+        check=False,
+        timeout=COMMAND_TIMEOUT_S,
+    )
+
+
+@contextmanager
+def running(settings: StackSettings) -> Iterator[tuple["subprocess.Popen[str]", str]]:
+    """Yield `make run`'s process and what it printed until it was ready; it is stopped at the end if it still runs."""
+    line, environment = command(settings, "run")
+    with subprocess.Popen(
+        line, cwd=PROJECT, env=environment, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True
+    ) as process:
+        assert process.stdout is not None
+        printed = []
+        for output in process.stdout:
+            printed.append(output)
+            if LAST_WORDS_OF_THE_STATUS in output:
+                break
+        try:
+            yield process, "".join(printed)
+        finally:
+            if process.poll() is None:
+                process.send_signal(signal.SIGINT)
+            process.stdout.read()
+            process.wait(COMMAND_TIMEOUT_S)
+
+
+def parts(settings: StackSettings) -> RunningStack:
+    found = RunningStack.read(StackFiles(settings.var_dir))
+    assert found is not None
+    return found
+
+
+def is_listening(url: str) -> bool:
+    with httpx.Client(trust_env=False) as client:
+        try:
+            client.get(url)
+        except httpx.TransportError:
+            return False
+    return True
+
+
+class TestDemo:
+    def test_everything_arrives_once_and_every_outcome_occurs(self, settings: StackSettings) -> None:
+        finished = run(settings, "demo", "--payments", str(PAYMENTS))
+
+        assert finished.returncode == 0, finished.stdout + finished.stderr
+        found = json.loads(finished.stdout.splitlines()[-1])
+        assert found["acknowledged"] == found["saved"] == found["archived"] == PAYMENTS
+        assert found["alerts_expected"] == found["alerts_delivered"] > 0
+        assert (found["lost"], found["duplicates"]) == (0, 0)
+        for outcome in ("approve", "challenge", "review", "decline"):
+            assert re.search(rf"│ {outcome} +│ +[1-9]", finished.stdout), finished.stdout
+        assert re.search(r"p50 [0-9.]+ ms, p95 [0-9.]+ ms, p99 [0-9.]+ ms", finished.stdout)
+
+    def test_it_stops_what_it_started(self, settings: StackSettings) -> None:
+        files = StackFiles(settings.var_dir)
+
+        assert not is_owned(files)
+        assert not files.state.exists()
+        assert not is_listening(f"http://127.0.0.1:{settings.ai_service_port}/health")
+
+
+class TestRun:
+    def test_shows_where_everything_is_and_a_login_that_works(self, settings: StackSettings) -> None:
+        with running(settings) as (process, printed):
+            for part in parts(settings).parts.values():
+                assert part.url in printed
+            token_command = printed[printed.index("TOKEN=$(") :].split("\ncurl")[0]
+            shown = subprocess.run(
+                ["bash", "-c", token_command + '; printf %s "$TOKEN"'],  # noqa: S607 - what a person would do
+                capture_output=True,
+                text=True,
+                check=True,
+                timeout=30,
+            )
+            scored = httpx.post(
+                parts(settings).parts["ai_service"].url + "/v1/score",
+                headers={"Authorization": f"Bearer {shown.stdout}"},
+                json=transaction_body(event_time=utc_now().isoformat()),
+                trust_env=False,
+            )
+            process.send_signal(signal.SIGTERM)
+            assert process.wait(COMMAND_TIMEOUT_S) == 0
+
+        assert scored.status_code == 200, scored.text
+        assert not is_owned(StackFiles(settings.var_dir))
+
+    def test_a_second_one_says_that_it_runs_already_and_a_demo_uses_it(self, settings: StackSettings) -> None:
+        with running(settings) as (process, _):
+            second = run(settings, "run")
+            demo = run(settings, "demo", "--payments", "50")
+            still_running = process.poll() is None
+
+        assert second.returncode == 1
+        assert "already running" in second.stdout
+        assert f"http://127.0.0.1:{settings.ai_service_port}" in second.stdout
+        assert demo.returncode == 0, demo.stdout
+        assert "Using the stack that runs already" in demo.stdout
+        assert json.loads(demo.stdout.splitlines()[-1])["archived"] == 50
+        assert still_running
+        assert process.returncode == 0
+
+    def test_the_login_stays_the_same(self, settings: StackSettings) -> None:
+        before = StackFiles(settings.var_dir).login.read_text()
+
+        with running(settings) as (_, printed):
+            assert json.loads(before)["email"] in printed
+
+        assert StackFiles(settings.var_dir).login.read_text() == before
+
+    def test_says_which_part_ended_and_stops_everything(self, settings: StackSettings) -> None:
+        with running(settings) as (process, _):
+            found = parts(settings)
+            os.kill(found.parts["log_service"].pid, signal.SIGKILL)
+            assert process.stdout is not None
+            rest = process.stdout.read()
+            status = process.wait(COMMAND_TIMEOUT_S)
+
+        assert status == 1
+        assert "log_service ended with status -9" in rest
+        assert not any(is_listening(part.url) for part in found.parts.values())
+
+    def test_no_part_outlives_a_stack_that_is_killed(self, settings: StackSettings) -> None:
+        with running(settings) as (process, _):
+            process.kill()
+            process.wait(COMMAND_TIMEOUT_S)
+
+        with running(settings) as (second, printed):
+            second.send_signal(signal.SIGINT)
+            assert second.wait(COMMAND_TIMEOUT_S) == 0
+
+        assert LAST_WORDS_OF_THE_STATUS in printed
