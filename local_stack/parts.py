@@ -76,7 +76,7 @@ class _Layout:
         port = self.port("object_store_port")
         return Part(
             name="object_store",
-            summary="S3-compatible server; the archive's objects are files in objects/",
+            summary="S3 server, files in objects/",
             command=("localbucket", "--host", LOOPBACK, "--port", str(port), str(self.files.objects)),
             ports={"OBJECT_STORE_PORT": port},
             ready_path="/",
@@ -88,7 +88,7 @@ class _Layout:
         port, smtp_port = self.port("mailbox_port"), self.port("mailbox_smtp_port")
         return Part(
             name="mailbox",
-            summary=f"takes every mail (SMTP on {smtp_port}) and shows it",
+            summary=f"shows mails (SMTP: {smtp_port})",
             command=(
                 *("local_stack.mailbox", "--directory", str(self.files.mails)),
                 *("--port", str(port), "--smtp-port", str(smtp_port)),
@@ -111,7 +111,7 @@ class _Layout:
     def _external_apis_services(self) -> Part:
         return self._service(
             "external_apis_services",
-            f"GeoIP ({_GEOIP_WORDS[self.geoip_provider]}), currency rates (made-up sample)",
+            f"{_GEOIP_WORDS[self.geoip_provider]}; sample currency rates",
             client_secret=self.secrets["EXTERNAL_APIS_SERVICE_SECRET"],
             GEOIP_PROVIDER=self.geoip_provider.value,
             GEOIP_COUNTRY_DB=str(self.files.geoip / "geo-whois-asn-country.mmdb"),
@@ -148,7 +148,7 @@ class _Layout:
     def _ai_service(self) -> Part:
         return self._service(
             "ai_service",
-            "scores transactions: POST /v1/score",
+            "scores: POST /v1/score",
             client_secret=self.secrets["AI_SERVICE_SECRET"],
             DATABASE_URL=self._sqlite("ai_service"),
             MODELS_DIR=str(self.files.models),
@@ -195,4 +195,7 @@ class _Layout:
         return f"sqlite:///{self.files.database(service)}"
 
 
-_GEOIP_WORDS = {GeoProvider.DATABASE: "country and network data", GeoProvider.MOCK: "mock: made-up places"}
+_GEOIP_WORDS = {
+    GeoProvider.DATABASE: "GeoIP: real countries",
+    GeoProvider.MOCK: "GeoIP: made-up places (mock)",
+}
