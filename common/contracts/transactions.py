@@ -128,7 +128,8 @@ def _number(value: object) -> int | float:
 def _metadata_value(value: object) -> object:
     if isinstance(value, bool) or not isinstance(value, int | float | Decimal):
         return _not_a_card_number(value)
-    if not -MAX_AMOUNT_MINOR <= value <= MAX_AMOUNT_MINOR:
+    is_nan = isinstance(value, Decimal) and not value.is_finite()
+    if is_nan or not -MAX_AMOUNT_MINOR <= value <= MAX_AMOUNT_MINOR:
         raise ValueError("a number is out of range")
     digits = str(int(value))
     if len(digits) >= SHORTEST_CARD_INTEGER:
