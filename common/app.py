@@ -9,6 +9,7 @@ import structlog
 from fastapi import APIRouter, FastAPI, Request, Response
 from fastapi.responses import JSONResponse
 
+from common.docs_page import install_docs_page
 from common.errors import StartupError, install_error_handlers
 from common.logging import configure_logging
 from common.metrics import metrics_response
@@ -63,14 +64,16 @@ def create_app(service: Service[SettingsT], settings: SettingsT | None = None) -
         summary=service.summary,
         version=API_VERSION,
         lifespan=lifespan,
+        docs_url=None,
         redoc_url=None,
         redirect_slashes=False,  # a redirect would repeat the caller's Host and query
     )
     install_error_handlers(app)
     install_openapi(app)
-    app.include_router(_operations)
+    install_docs_page(app)
     for router in service.routers:
         app.include_router(router)
+    app.include_router(_operations)
     app.add_middleware(RequestMiddleware, service=service.name)
     return app
 
