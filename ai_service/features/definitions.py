@@ -1,6 +1,7 @@
 """The features: what each is called, what it tells a person, and how it is made. Pure; its clock is event_time.
 
 NaN means unknown, which is never the same as safe. Counts and sums exclude the transaction itself.
+The file is over the house limit because it is the table of all features.
 """
 
 from collections.abc import Callable

@@ -1,7 +1,8 @@
 """The record of a decision: what is saved, archived and shown. Pure.
 
 A draft is everything but the sequence number, which only the commit can give. The record is the draft with its
-number, as canonical bytes (`common.canonical`); those bytes are never made again.
+number, as canonical bytes (`common.canonical`); those bytes are never made again. `make_draft` is
+over the house limit because it is the table of what goes where.
 
 Record, schema version 1: `kind`, `schema_version`, `institution` {institution_id, mode, base_currency},
 `transaction` (canonical request), `accepted` {received_at, accepted_by, request_id, amount_base_minor,
