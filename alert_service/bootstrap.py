@@ -8,7 +8,8 @@ from typing import Any
 from alert_service.alerts.service import AlertHistory, AlertInbox
 from alert_service.notifications.directory import RecipientDirectory
 from alert_service.notifications.mailer import Mailer
-from alert_service.notifications.smtp import MailServer
+from alert_service.notifications.postman import Postman
+from alert_service.notifications.smtp import open_mail_server
 from alert_service.settings import AlertSettings
 from common.background import running
 from common.db import open_database, writing_engine
@@ -22,6 +23,7 @@ RECIPIENTS_TIMEOUT_S = 3.0
 @asynccontextmanager
 async def build(settings: AlertSettings) -> AsyncIterator[Mapping[str, Any]]:
     """Yield what requests find in `request.state`."""
+    server = open_mail_server(settings)
     async with AsyncExitStack() as stack:
         database = await stack.enter_async_context(
             open_database(settings.database_url, migrations=MIGRATIONS)
@@ -31,18 +33,21 @@ async def build(settings: AlertSettings) -> AsyncIterator[Mapping[str, Any]]:
         reader = DatabaseWriter(writing_engine(settings.database_url))
         stack.push_async_callback(reader.close)
         calls = await stack.enter_async_context(open_service_calls(settings, client_id="alert_service"))
-        inbox = AlertInbox(writer, max_waiting=settings.max_waiting)
         users = await calls.client(settings.user_service_url, timeout_s=RECIPIENTS_TIMEOUT_S)
         directory = RecipientDirectory(
             writer, users, calls.tokens, max_age_ms=round(settings.recipients_max_age_s * 1000)
         )
-        mailer = Mailer(writer, directory, MailServer(settings), settings)
-        async with running(mailer.collect, mailer.send):
-            yield {
-                "inbox": inbox,
-                "history": AlertHistory(reader),
-                "token_verifier": calls.verifier,
-                "database": database,
-                "readiness": {"database_connected": database.connected, "keys_loaded": calls.keys_loaded},
-            }
-            await inbox.drain()
+        postman = Postman(writer, directory, server, settings)
+        mailer = Mailer(writer, postman, settings)
+        inbox = AlertInbox(writer, max_waiting=settings.max_waiting, accepted=mailer.news.set)
+        async with running(mailer.keep_leases):
+            async with running(mailer.keep_sending):
+                yield {
+                    "inbox": inbox,
+                    "history": AlertHistory(reader),
+                    "token_verifier": calls.verifier,
+                    "database": database,
+                    "readiness": {"database_connected": database.connected, "keys_loaded": calls.keys_loaded},
+                }
+                await inbox.drain()
+            await mailer.finish(timeout_s=settings.graceful_shutdown_s)

@@ -1,12 +1,16 @@
 """The settings of alert_service."""
 
+import re
+from email.utils import parseaddr
 from enum import StrEnum
 from ipaddress import ip_address
 from typing import Self
 
-from pydantic import Field, SecretStr, model_validator
+from pydantic import Field, SecretStr, field_validator, model_validator
 
 from common.settings import ServiceSettings
+
+_ADDRESS = re.compile(r"[A-Za-z0-9._%+-]+@[A-Za-z0-9.-]+")
 
 
 class SmtpSecurity(StrEnum):
@@ -37,18 +41,50 @@ class AlertSettings(ServiceSettings):
     smtp_security: SmtpSecurity = Field(
         SmtpSecurity.NONE, description="starttls, tls, or none (none only on the loopback)"
     )
+    smtp_ca_file: str = Field(
+        "", description="certificates of the authority that the mail server's is from; empty = the machine's"
+    )
+    smtp_local_hostname: str = Field(
+        "", description="name this machine gives itself in EHLO; empty = its full name"
+    )
     smtp_timeout_s: float = Field(
         10.0, gt=0, le=60, description="longest wait for each answer of the mail server"
     )
     mail_collect_s: float = Field(1.0, ge=0, le=60, description="how long alerts are collected for one mail")
     mail_max_alerts: int = Field(50, ge=1, le=200, description="most alerts that share a mail")
-    mail_concurrency: int = Field(4, ge=1, le=32, description="how many mails are sent at the same time")
+    mail_concurrency: int = Field(
+        8, ge=1, le=64, description="how many mails are sent at once; one institution's: a quarter of it"
+    )
+    mail_give_up_h: float = Field(
+        72.0,
+        gt=0,
+        description="hours after which an address that was only ever refused for now counts as refused for good",
+    )
     recipients_max_age_s: float = Field(
         60.0, ge=0, description="seconds after which recipients are asked for again"
     )
     max_waiting: int = Field(
         256, ge=1, description="how many batches of alerts may wait to be saved before 503"
     )
+
+    @field_validator("mail_from")
+    @classmethod
+    def _one_sender(cls, value: str) -> str:
+        if not value.isprintable() or not _ADDRESS.fullmatch(parseaddr(value)[1]):
+            raise ValueError("MAIL_FROM is one address, such as Assay <assay@example.org>")
+        return value
+
+    @field_validator("decision_link")
+    @classmethod
+    def _a_link(cls, value: str) -> str:
+        if not value.startswith(("http://", "https://")) or "{decision_id}" not in value:
+            raise ValueError("DECISION_LINK is an http address that holds {decision_id}")
+        return value
+
+    @property
+    def mail_domain(self) -> str:
+        """Return the domain that mails are from; it also makes their Message-IDs unique in the world."""
+        return parseaddr(self.mail_from)[1].rpartition("@")[2]
 
     @model_validator(mode="after")
     def _refuse_plain_text_across_a_network(self) -> Self:

@@ -1,6 +1,6 @@
 """Takes alerts durably and once each, and shows them to the institution they belong to."""
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from typing import Any
@@ -25,10 +25,11 @@ _log = structlog.get_logger()
 
 
 class AlertInbox:
-    """Accepts alerts; those that arrive together share a commit."""
+    """Accepts alerts; those that arrive together share a commit. `accepted` is called when there are new ones."""
 
-    def __init__(self, writer: DatabaseWriter, *, max_waiting: int) -> None:
+    def __init__(self, writer: DatabaseWriter, *, max_waiting: int, accepted: Callable[[], None]) -> None:
         self._writer = writer
+        self._accepted = accepted
         self._batches: Batches[AlertBatch, AlertsAccepted] = Batches(
             self._accept, name="alerts", lanes=1, max_batch=32, max_waiting=max_waiting
         )
@@ -46,13 +47,15 @@ class AlertInbox:
         now_ms = epoch_ms()
         fresh = await self._writer.run(lambda c: repository.accept(c, everything, now_ms=now_ms))
         ACCEPTED.inc(len(fresh))
+        if fresh:
+            self._accepted()
         _log.info(
             "alerts.accepted",
             fresh=len(fresh),
             repeated=len(everything) - len(fresh),
             request_ids=sorted({alert.request_id for alert in everything})[:MAX_LOGGED_IDS],
         )
-        return [_counted(batch, fresh) for batch in batches]
+        return _counted(batches, fresh)
 
 
 @dataclass(frozen=True)
@@ -76,10 +79,15 @@ class AlertHistory:
         return await self.reader.run(lambda c: _page(c, institution_id, wanted, before=before, limit=limit))
 
 
-def _counted(batch: AlertBatch, fresh: set[str]) -> AlertsAccepted:
-    """Count for one caller; an alert that two callers sent at once is new to both, which harms nobody."""
-    new = sum(alert.alert_id in fresh for alert in batch.alerts)
-    return AlertsAccepted(accepted=new, repeated=len(batch.alerts) - new)
+def _counted(batches: Sequence[AlertBatch], fresh: set[str]) -> list[AlertsAccepted]:
+    """Count for each caller; an alert that was handed in more than once is new only the first time."""
+    left = set(fresh)
+    counted = []
+    for batch in batches:
+        new = left & {alert.alert_id for alert in batch.alerts}
+        left -= new
+        counted.append(AlertsAccepted(accepted=len(new), repeated=len(batch.alerts) - len(new)))
+    return counted
 
 
 def _one(connection: Connection, institution_id: str, alert_id: str) -> Alert | None:

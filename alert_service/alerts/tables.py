@@ -17,5 +17,12 @@ alerts = Table(
     Column("mail_id", String(64), ForeignKey("mails.mail_id")),
     Column("body", LargeBinary, nullable=False),  # the AlertRequest as JSON
     Index("alerts_by_institution", "institution_id", "number"),
-    Index("alerts_by_mail", "mail_id", "institution_id"),
+    Index("alerts_by_mail", "mail_id"),
+)
+Index(
+    "alerts_without_mail",
+    alerts.c.institution_id,
+    alerts.c.accepted_at_ms,
+    sqlite_where=alerts.c.mail_id.is_(None),
+    postgresql_where=alerts.c.mail_id.is_(None),
 )

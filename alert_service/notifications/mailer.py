@@ -1,151 +1,171 @@
 """Makes mails out of alerts and sends them, until each is delivered or refused for good."""
 
 import asyncio
+import time
+from collections import Counter
 from collections.abc import Sequence
+from contextlib import suppress
 from dataclasses import dataclass, field
-from datetime import UTC, datetime
-from email.message import EmailMessage
+from typing import NamedTuple
 
 import structlog
-from prometheus_client import Counter, Gauge
+from sqlalchemy import Connection
+from sqlalchemy.exc import SQLAlchemyError
 
-from alert_service.alerts.schemas import MailState
-from alert_service.notifications import repository
-from alert_service.notifications.directory import RecipientDirectory
-from alert_service.notifications.message import build_message
-from alert_service.notifications.outcomes import AfterAttempt, Attempt, Reply, after
+from alert_service.notifications import metrics, repository
+from alert_service.notifications.grouping import ripe_in_ms
+from alert_service.notifications.outcomes import AfterAttempt
+from alert_service.notifications.pace import Pace
+from alert_service.notifications.postman import Postman, Tried
 from alert_service.notifications.repository import Mail
-from alert_service.notifications.smtp import MailServer
 from alert_service.settings import AlertSettings
 from common.clock import epoch_ms
-from common.contracts.alerts import AlertRequest
 from common.outbox import backoff_ms
 from common.writer import DatabaseWriter
 
-TICK_S = 0.2
-ATTEMPT_TIMEOUTS = 2.5  # a whole attempt may take this many times the wait for one answer
-LEASE_TIMEOUTS = 3.0  # longer than an attempt; after a crash the mail is tried again when it ends
-MAILS = Counter("assay_mails_total", "Mails by what became of a try to send them.", ["state"])
-WAITING = Gauge("assay_mails_waiting", "Mails, and alerts without a mail yet, that wait to be delivered.")
+TICK_S = 0.25
+LEASE_MS = 15_000
+RENEW_S = 5.0
+DATABASE_RETRY_S = 1.0
 _log = structlog.get_logger()
+
+
+class _Sending(NamedTuple):
+    institution_id: str
+    task: asyncio.Task[None]
 
 
 @dataclass
 class Mailer:
-    """Sends what is due; one mail of an institution at a time, several institutions at once."""
+    """Sends what is due, several mails at once; of them at most a quarter to the same institution.
+
+    A mail is leased while it is being sent, and the lease is renewed; when the process dies, the lease ends and
+    whoever looks next sends the mail again, under the same Message-ID.
+    """
 
     writer: DatabaseWriter
-    directory: RecipientDirectory
-    server: MailServer
+    postman: Postman
     settings: AlertSettings
-    _sending: dict[str, asyncio.Task[None]] = field(default_factory=dict)
-    _failed_last: bool = False
+    news: asyncio.Event = field(default_factory=asyncio.Event)
+    _sending: dict[str, _Sending] = field(default_factory=dict)
+    _pace: Pace = field(init=False)
 
-    async def collect(self) -> None:
-        """Put waiting alerts into mails, for ever."""
-        settings = self.settings
+    def __post_init__(self) -> None:
+        self._pace = Pace(lanes=self.settings.mail_concurrency)
+
+    async def keep_sending(self) -> None:
+        """Send what is due, until cancelled; mails under way go on (see `finish`)."""
         while True:
-            await self.writer.run(
-                lambda c: repository.make_mails(
-                    c,
-                    now_ms=epoch_ms(),
-                    collect_ms=round(settings.mail_collect_s * 1000),
-                    max_alerts=settings.mail_max_alerts,
-                    domain=_domain(settings.mail_from),
-                )
-            )
-            WAITING.set(await self.writer.run(repository.count_pending))
-            await asyncio.sleep(TICK_S)
+            self.news.clear()
+            rest_s = await self._start_due()
+            with suppress(TimeoutError):
+                async with asyncio.timeout(rest_s):
+                    await self.news.wait()
 
-    async def send(self) -> None:
-        """Send due mails, for ever; when cancelled, mails under way are left to their lease."""
-        try:
-            while True:
-                free = self.settings.mail_concurrency - len(self._sending)
-                started = await self._start(free) if free else 0
-                if started == 0:
-                    await self._wait()
-        finally:
-            for task in self._sending.values():
-                task.cancel()
-            await asyncio.gather(*self._sending.values(), return_exceptions=True)
+    async def keep_leases(self) -> None:
+        """Renew the leases of mails under way and measure what waits, until cancelled."""
+        while True:
+            await self._renew(tuple(self._sending))
+            await self.writer.run(_measure)
+            await asyncio.sleep(RENEW_S)
 
-    async def _start(self, free: int) -> int:
-        busy = tuple(self._sending)
-        lease_ms = round(self.settings.smtp_timeout_s * 1000 * LEASE_TIMEOUTS)
-        due = await self.writer.run(
-            lambda c: repository.claim(c, now_ms=epoch_ms(), lease_ms=lease_ms, limit=free, busy=busy)
-        )
-        for mail in due:
-            task = asyncio.create_task(self._send_one(mail))
-            self._sending[mail.institution_id] = task
-            task.add_done_callback(lambda _task, key=mail.institution_id: self._sending.pop(key, None))  # type: ignore[misc]
-        return len(due)
+    async def finish(self, *, timeout_s: float) -> None:
+        """Let mails under way come to their end; give back those that take longer than `timeout_s`."""
+        tasks = [sending.task for sending in self._sending.values()]
+        if tasks:
+            await asyncio.wait(tasks, timeout=timeout_s)
+        left = tuple(self._sending)
+        for sending in list(self._sending.values()):
+            sending.task.cancel()
+        await asyncio.gather(*tasks, return_exceptions=True)
+        await self.writer.run(lambda c: repository.give_back(c, left))
 
-    async def _wait(self) -> None:
-        """Wait for a mail to be finished, or a moment."""
-        if self._sending:
-            await asyncio.wait(self._sending.values(), timeout=TICK_S, return_when=asyncio.FIRST_COMPLETED)
-        else:
-            await asyncio.sleep(TICK_S)
-
-    async def _send_one(self, mail: Mail) -> None:
-        try:
-            result = await self._attempt(mail)
-        except Exception as error:  # noqa: BLE001 - the boundary: one odd mail must not stop the others
-            _log.exception("mail.failed", mail_id=mail.mail_id)
-            failure = Reply(None, type(error).__name__)
-            result = after(
-                Attempt({}, failure), mail.recipients or (), delivered_before=mail.delivered_before
-            )
-        await self._finish(mail, result)
-
-    async def _attempt(self, mail: Mail) -> AfterAttempt:
-        known = await self.directory.recipients_of(mail.institution_id)
-        addresses = mail.recipients if mail.recipients is not None else tuple(known.emails if known else ())
-        if known is None or not addresses:
-            return AfterAttempt(MailState.PENDING, {}, "nobody is known to send this to")
-        if mail.recipients is None:
-            await self.writer.run(lambda c: repository.set_recipients(c, mail.mail_id, addresses))
-        bodies = await self.writer.run(lambda c: repository.alerts_of(c, mail.mail_id))
-        message = build_message(
-            [AlertRequest.model_validate_json(body) for body in bodies],
-            institution_name=known.institution_name,
-            message_id=mail.message_id,
-            sender=self.settings.mail_from,
-            recipients=addresses,
-            link=self.settings.decision_link,
-            written_at=datetime.fromtimestamp(mail.created_at_ms / 1000, UTC),
-        )
-        attempt = await self._hand_over(message, addresses)
-        return after(attempt, addresses, delivered_before=mail.delivered_before)
-
-    async def _hand_over(self, message: EmailMessage, addresses: Sequence[str]) -> Attempt:
-        try:
-            async with asyncio.timeout(self.settings.smtp_timeout_s * ATTEMPT_TIMEOUTS):
-                return await self.server.send(message, addresses)
-        except TimeoutError:
-            return Attempt(refused={}, failure=Reply(None, "the mail server took too long"))
-
-    async def _finish(self, mail: Mail, result: AfterAttempt) -> None:
-        retry_ms = backoff_ms(mail.attempts) if result.state is MailState.PENDING else 0
+    async def _renew(self, mail_ids: Sequence[str]) -> None:
+        now_ms = epoch_ms()
         await self.writer.run(
-            lambda c: repository.finish_attempt(c, mail, result, now_ms=epoch_ms(), retry_ms=retry_ms)
-        )
-        recovered = self._failed_last and result.error is None
-        self._failed_last = result.error is not None
-        if recovered:
-            await self.writer.run(lambda c: repository.wake(c, now_ms=epoch_ms()))
-        MAILS.labels(result.state.value).inc()
-        log = _log.error if result.state is MailState.DEAD_LETTER else _log.info
-        log(
-            "mail.tried",
-            mail_id=mail.mail_id,
-            state=result.state.value,
-            attempts=mail.attempts,
-            error=result.error,
+            lambda c: repository.renew(c, mail_ids, now_ms=now_ms, until_ms=now_ms + LEASE_MS)
         )
 
+    async def _start_due(self) -> float:
+        """Make mails, start sending those that may go, and return for how many seconds nothing new is ripe."""
+        free = self._pace.lanes(time.monotonic()) - len(self._sending)
+        busy = Counter(sending.institution_id for sending in self._sending.values())
+        due, ripe_in = await self.writer.run(lambda c: self._due(c, free=free, busy=busy))
+        for mail in due:
+            task = asyncio.create_task(self._send(mail))
+            self._sending[mail.mail_id] = _Sending(mail.institution_id, task)
+            task.add_done_callback(lambda _done, key=mail.mail_id: self._ended(key))  # type: ignore[misc]
+        return min(TICK_S, ripe_in / 1000)
 
-def _domain(sender: str) -> str:
-    return sender.rpartition("@")[2].rstrip(">").strip() or "localhost"
+    def _due(self, connection: Connection, *, free: int, busy: Counter[str]) -> tuple[Sequence[Mail], int]:
+        settings = self.settings
+        now_ms, collect_ms = epoch_ms(), round(settings.mail_collect_s * 1000)
+        waiting = repository.waiting_alerts(connection)
+        repository.make_mails(
+            connection,
+            waiting,
+            now_ms=now_ms,
+            collect_ms=collect_ms,
+            max_alerts=settings.mail_max_alerts,
+            domain=settings.mail_domain,
+        )
+        ripe = [ripe_in_ms(each, now_ms=now_ms, collect_ms=collect_ms) for each in waiting]
+        ripe_in = min((each for each in ripe if each > 0), default=round(TICK_S * 1000))
+        if free <= 0:
+            return (), ripe_in
+        per_institution = max(1, settings.mail_concurrency // 4)
+        mails = repository.claim(
+            connection,
+            now_ms=now_ms,
+            lease_ms=LEASE_MS,
+            limit=free,
+            busy=busy,
+            per_institution=per_institution,
+        )
+        return mails, ripe_in
+
+    def _ended(self, mail_id: str) -> None:
+        del self._sending[mail_id]
+        self.news.set()
+
+    async def _send(self, mail: Mail) -> None:
+        tried = await self.postman.try_to_send(mail)
+        wake = self._note(tried)
+        retry_ms = backoff_ms(mail.attempts)
+        while True:  # the mail is out; that must not be forgotten because the database is away for a moment
+            try:
+                await self.writer.run(lambda c: _finish(c, mail, tried.result, retry_ms=retry_ms, wake=wake))
+            except SQLAlchemyError as error:
+                _log.error("mail.not_noted", mail_id=mail.mail_id, error=type(error).__name__)
+                await asyncio.sleep(DATABASE_RETRY_S)
+            else:
+                return
+
+    def _note(self, tried: Tried) -> bool:
+        """Tell the pace how it went; return whether all mails that wait should be tried now."""
+        attempt = tried.attempt
+        if attempt is None:
+            return False
+        metrics.REACHABLE.set(attempt.reached)
+        if not attempt.reached:
+            pause_s = backoff_ms(self._pace.unreachable + 1) / 1000
+            self._pace.not_reached(paused_until=time.monotonic() + pause_s)
+        elif tried.result.somebody_got_it:
+            return self._pace.taken()
+        else:
+            self._pace.not_taken()
+        return False
+
+
+def _finish(connection: Connection, mail: Mail, result: AfterAttempt, *, retry_ms: int, wake: bool) -> None:
+    now_ms = epoch_ms()
+    repository.finish_attempt(connection, mail.mail_id, result, now_ms=now_ms, retry_ms=retry_ms)
+    if wake:
+        repository.wake(connection, now_ms=now_ms)
+
+
+def _measure(connection: Connection) -> None:
+    metrics.WAITING.set(repository.count_pending(connection))
+    metrics.UNASSIGNED.set(sum(each.count for each in repository.waiting_alerts(connection)))
+    oldest_ms = repository.oldest_untold_ms(connection)
+    metrics.OLDEST_SECONDS.set(0 if oldest_ms is None else (epoch_ms() - oldest_ms) / 1000)

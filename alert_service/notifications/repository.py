@@ -1,218 +1,296 @@
 """Mails in the database: which alerts share one, when it is due, what became of it."""
 
-import json
-from collections.abc import Collection, Sequence
+from collections import Counter
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any
 
-from sqlalchemy import Connection, Row, func, select, update
+from sqlalchemy import Connection, delete, func, select, update
+from sqlalchemy.sql import ColumnElement
 
 from alert_service.alerts.schemas import MailState
 from alert_service.alerts.tables import alerts
+from alert_service.notifications.addressees import NOT_AN_ADDRESS, Addressees, addressees
+from alert_service.notifications.grouping import Waiting, mails_to_make
 from alert_service.notifications.outcomes import AfterAttempt
-from alert_service.notifications.tables import mail_recipients, mails, recipients
-from common.contracts.institutions import Recipients
+from alert_service.notifications.tables import mail_recipients, mails
 from common.db import insert_ignoring_repeats
 from common.ids import new_id
 
-FAR_AHEAD_MS = (
-    300_000  # no lease or pause is this long: a due time further ahead means a clock that was set back
-)
+FAR_AHEAD_MS = 300_000
+"""No lease or pause is this long: a time further ahead means a clock that was set back, and counts as past."""
+_IS_PENDING = mails.c.state == MailState.PENDING.value
+_IS_UNTOLD = mails.c.delivered_at_ms.is_(None)
 
 
 @dataclass(frozen=True, slots=True)
 class Mail:
-    """A mail that is about to be sent. `recipients` is None until it was first known to whom it goes."""
+    """A mail that this process may send now."""
 
     mail_id: str
     institution_id: str
     message_id: str
     attempts: int
     created_at_ms: int
-    recipients: tuple[str, ...] | None
-    delivered_before: bool
 
 
-def make_mails(connection: Connection, *, now_ms: int, collect_ms: int, max_alerts: int, domain: str) -> int:
-    """Put alerts that waited long enough, or are many enough, into mails; return how many mails were made.
+@dataclass(frozen=True, slots=True)
+class Letter:
+    """What goes into a mail and to whom: `everybody` is written in it, `addressees.to` still has to get it."""
 
-    Which alerts share a mail, and its Message-ID, are durable before it is sent: a retry sends the same mail.
-    """
-    waiting = connection.execute(
+    alerts: Sequence[bytes]
+    addressees: Addressees
+    told: Mapping[str, MailState]
+    everybody: tuple[str, ...]
+
+
+def waiting_alerts(connection: Connection) -> list[Waiting]:
+    """Return, for each institution that has any, the alerts that are in no mail yet."""
+    rows = connection.execute(
         select(
             alerts.c.institution_id,
-            func.min(alerts.c.accepted_at_ms).label("first"),
             func.count().label("waiting"),
+            func.min(alerts.c.accepted_at_ms).label("first"),
         )
         .where(alerts.c.mail_id.is_(None))
         .group_by(alerts.c.institution_id)
     ).all()
-    made = 0
-    for institution in waiting:
-        ripe = institution.first <= now_ms - collect_ms or institution.first > now_ms
-        if ripe or institution.waiting >= max_alerts:
-            made += _make_mails_of(connection, institution.institution_id, now_ms, max_alerts, domain)
-    return made
+    if not rows:
+        return []
+    untold: Counter[str] = Counter()
+    for institution_id, count in connection.execute(
+        select(mails.c.institution_id, func.count())
+        .where(_IS_PENDING, _IS_UNTOLD)
+        .group_by(mails.c.institution_id)
+    ):
+        untold[institution_id] = count
+    return [
+        Waiting(row.institution_id, row.waiting, row.first, untold_mails=untold[row.institution_id])
+        for row in rows
+    ]
+
+
+def make_mails(
+    connection: Connection,
+    waiting: Sequence[Waiting],
+    *,
+    now_ms: int,
+    collect_ms: int,
+    max_alerts: int,
+    domain: str,
+) -> None:
+    """Put alerts that waited long enough, or are many enough, into mails.
+
+    Which alerts share a mail, and its Message-ID, are durable before it is sent: a retry sends the same mail.
+    """
+    for each in waiting:
+        count = mails_to_make(each, now_ms=now_ms, collect_ms=collect_ms, max_alerts=max_alerts)
+        numbers = _numbers(connection, each.institution_id, limit=count * max_alerts)
+        for start in range(0, len(numbers), max_alerts):
+            _make_mail(
+                connection,
+                each.institution_id,
+                numbers[start : start + max_alerts],
+                now_ms=now_ms,
+                domain=domain,
+            )
 
 
 def claim(
-    connection: Connection, *, now_ms: int, lease_ms: int, limit: int, busy: Collection[str]
+    connection: Connection,
+    *,
+    now_ms: int,
+    lease_ms: int,
+    limit: int,
+    busy: Mapping[str, int],
+    per_institution: int,
 ) -> list[Mail]:
-    """Lease up to `limit` due mails, one for each institution that is not `busy`, the longest due first."""
-    is_due = (mails.c.due_at_ms <= now_ms) | (mails.c.due_at_ms > now_ms + FAR_AHEAD_MS)
-    query = (
-        select(mails)
-        .where(mails.c.state == MailState.PENDING.value, is_due, mails.c.institution_id.not_in(list(busy)))
-        .order_by(mails.c.due_at_ms, mails.c.created_at_ms, mails.c.mail_id)
-        .with_for_update(skip_locked=True)
-    )
-    chosen: dict[str, Row[Any]] = {}
-    for row in connection.execute(query.limit(limit * 64)):
-        if len(chosen) < limit:
-            chosen.setdefault(row.institution_id, row)
-    connection.execute(
-        update(mails)
-        .where(mails.c.mail_id.in_([row.mail_id for row in chosen.values()]))
-        .values(due_at_ms=now_ms + lease_ms, attempts=mails.c.attempts + 1)
-    )
-    return [_mail(connection, row) for row in chosen.values()]
+    """Lease up to `limit` due mails, the longest due first, at most `per_institution` of each with those `busy`.
 
-
-def alerts_of(connection: Connection, mail_id: str) -> list[bytes]:
-    """Return the alerts of a mail as JSON, in the order in which they were accepted."""
+    The UPDATE asks again whether each is free, so that two processes never hold the same mail.
+    """
+    may_go = (_IS_PENDING, _is_past(mails.c.due_at_ms, now_ms), _is_past(mails.c.leased_until_ms, now_ms))
+    chosen = _chosen(connection, may_go, limit=limit, busy=busy, per_institution=per_institution)
+    if not chosen:
+        return []
     rows = connection.execute(
+        update(mails)
+        .where(mails.c.mail_id.in_(chosen), *may_go)
+        .values(leased_until_ms=now_ms + lease_ms, attempts=mails.c.attempts + 1)
+        .returning(
+            mails.c.mail_id,
+            mails.c.institution_id,
+            mails.c.message_id,
+            mails.c.attempts,
+            mails.c.created_at_ms,
+        )
+    ).all()
+    return [Mail(*row) for row in rows]
+
+
+def renew(connection: Connection, mail_ids: Collection[str], *, now_ms: int, until_ms: int) -> None:
+    """Move the end of those leases on `mail_ids` that have not ended; what was finished meanwhile stays free."""
+    if mail_ids:
+        connection.execute(
+            update(mails)
+            .where(mails.c.mail_id.in_(mail_ids), mails.c.leased_until_ms > now_ms)
+            .values(leased_until_ms=until_ms)
+        )
+
+
+def give_back(connection: Connection, mail_ids: Collection[str]) -> None:
+    """End the leases on `mail_ids`."""
+    if mail_ids:
+        connection.execute(update(mails).where(mails.c.mail_id.in_(mail_ids)).values(leased_until_ms=0))
+
+
+def write_letter(connection: Connection, mail_id: str, admins: Sequence[str]) -> Letter:
+    """Note to whom a mail goes, given who is an admin now, and return what is needed to write and send it."""
+    told = _told(connection, mail_id)
+    found = addressees(admins, told)
+    if found.new:
+        connection.execute(
+            insert_ignoring_repeats(connection, mail_recipients),
+            [{"mail_id": mail_id, "email": each, "state": MailState.PENDING.value} for each in found.new],
+        )
+    for address in found.odd:
+        _set_recipient(connection, mail_id, address, MailState.DEAD_LETTER, NOT_AN_ADDRESS)
+    if found.gone:
+        connection.execute(
+            delete(mail_recipients).where(
+                mail_recipients.c.mail_id == mail_id, mail_recipients.c.email.in_(found.gone)
+            )
+        )
+    bodies = connection.scalars(
         select(alerts.c.body).where(alerts.c.mail_id == mail_id).order_by(alerts.c.number)
-    )
-    return [row.body for row in rows]
-
-
-def set_recipients(connection: Connection, mail_id: str, addresses: Sequence[str]) -> None:
-    """Fix to whom a mail goes."""
-    connection.execute(
-        insert_ignoring_repeats(connection, mail_recipients),
-        [{"mail_id": mail_id, "email": address, "state": MailState.PENDING.value} for address in addresses],
-    )
+    ).all()
+    everybody = tuple(sorted({*told, *found.new} - {*found.gone, *found.odd}))
+    return Letter(bodies, found, told, everybody)
 
 
 def finish_attempt(
-    connection: Connection, mail: Mail, result: AfterAttempt, *, now_ms: int, retry_ms: int
+    connection: Connection, mail_id: str, result: AfterAttempt, *, now_ms: int, retry_ms: int
 ) -> None:
     """Write down what an attempt came to; a mail that is still pending is due again after `retry_ms`."""
     for address, (state, error) in result.recipients.items():
-        connection.execute(
-            update(mail_recipients)
-            .where(mail_recipients.c.mail_id == mail.mail_id, mail_recipients.c.email == address)
-            .values(state=state.value, last_error=None if error is None else error[:200])
-        )
+        _set_recipient(connection, mail_id, address, state, error)
     connection.execute(
         update(mails)
-        .where(mails.c.mail_id == mail.mail_id)
+        .where(mails.c.mail_id == mail_id)
         .values(
             state=result.state.value,
             due_at_ms=now_ms + retry_ms,
-            delivered_at_ms=now_ms if result.state is MailState.DELIVERED else None,
+            leased_until_ms=0,
+            delivered_at_ms=func.coalesce(
+                mails.c.delivered_at_ms, now_ms if result.somebody_got_it else None
+            ),
             last_error=None if result.error is None else result.error[:200],
         )
     )
 
 
 def wake(connection: Connection, *, now_ms: int) -> None:
-    """Make every mail that waits after a failure due now."""
-    connection.execute(
-        update(mails)
-        .where(
-            mails.c.state == MailState.PENDING.value,
-            mails.c.last_error.is_not(None),
-            mails.c.due_at_ms > now_ms,
-        )
-        .values(due_at_ms=now_ms)
-    )
+    """Make every mail that waits for its next try due now; leases stay."""
+    connection.execute(update(mails).where(_IS_PENDING, mails.c.due_at_ms > now_ms).values(due_at_ms=now_ms))
 
 
 def count_pending(connection: Connection) -> int:
-    """Return how many mails and unassigned alerts wait."""
-    waiting = connection.scalar(select(func.count()).select_from(mails).where(mails.c.state == "pending"))
-    unassigned = connection.scalar(select(func.count()).select_from(alerts).where(alerts.c.mail_id.is_(None)))
-    return int(waiting or 0) + int(unassigned or 0)
+    """Return how many mails are still to be delivered to somebody."""
+    return int(connection.scalar(select(func.count()).select_from(mails).where(_IS_PENDING)) or 0)
 
 
-def known_recipients(connection: Connection, institution_id: str) -> tuple[Recipients, int] | None:
-    """Return the last copy of an institution's recipients and when it was fetched, in ms since 1970."""
-    row = connection.execute(
-        select(recipients).where(recipients.c.institution_id == institution_id)
-    ).one_or_none()
-    if row is None:
-        return None
-    found = Recipients(
-        institution_id=institution_id,
-        institution_name=row.institution_name,
-        emails=tuple(json.loads(row.emails)),
+def oldest_untold_ms(connection: Connection) -> int | None:
+    """Return when the oldest alert was accepted that nobody was told yet, in ms since 1970."""
+    in_no_mail = select(func.min(alerts.c.accepted_at_ms)).where(alerts.c.mail_id.is_(None))
+    in_a_mail = (
+        select(func.min(alerts.c.accepted_at_ms))
+        .join(mails, mails.c.mail_id == alerts.c.mail_id)
+        .where(_IS_PENDING, _IS_UNTOLD)
     )
-    return found, row.fetched_at_ms
+    found = [connection.scalar(query) for query in (in_no_mail, in_a_mail)]
+    return min((each for each in found if each is not None), default=None)
 
 
-def keep_recipients(connection: Connection, found: Recipients, *, now_ms: int) -> None:
-    """Keep a copy of an institution's recipients, for when user_service is away."""
-    values = {
-        "institution_name": found.institution_name,
-        "emails": json.dumps(list(found.emails)),
-        "fetched_at_ms": now_ms,
-    }
-    written = connection.execute(
-        update(recipients).where(recipients.c.institution_id == found.institution_id).values(**values)
-    )
-    if written.rowcount == 0:
-        connection.execute(
-            insert_ignoring_repeats(connection, recipients).values(
-                institution_id=found.institution_id, **values
-            )
-        )
+def _is_past(column: ColumnElement[int], now_ms: int) -> ColumnElement[bool]:
+    return (column <= now_ms) | (column > now_ms + FAR_AHEAD_MS)
 
 
-def _make_mails_of(
-    connection: Connection, institution_id: str, now_ms: int, max_alerts: int, domain: str
-) -> int:
-    numbers = list(
-        connection.scalars(
-            select(alerts.c.number)
-            .where(alerts.c.institution_id == institution_id, alerts.c.mail_id.is_(None))
-            .order_by(alerts.c.number)
-            .limit(20 * max_alerts)
-        )
-    )
-    for start in range(0, len(numbers), max_alerts):
-        mail_id = new_id("mail")
-        connection.execute(
-            mails.insert().values(
-                mail_id=mail_id,
-                institution_id=institution_id,
-                message_id=f"<{mail_id}@{domain}>",
-                state=MailState.PENDING.value,
-                attempts=0,
-                due_at_ms=now_ms,
-                created_at_ms=now_ms,
-            )
-        )
-        connection.execute(
-            update(alerts)
-            .where(alerts.c.number.in_(numbers[start : start + max_alerts]))
-            .values(mail_id=mail_id)
-        )
-    return -(-len(numbers) // max_alerts)
-
-
-def _mail(connection: Connection, row: Row[Any]) -> Mail:
-    told = connection.execute(
-        select(mail_recipients.c.email, mail_recipients.c.state)
-        .where(mail_recipients.c.mail_id == row.mail_id)
-        .order_by(mail_recipients.c.email)
+def _numbers(connection: Connection, institution_id: str, *, limit: int) -> Sequence[int]:
+    if limit == 0:
+        return ()
+    return connection.scalars(
+        select(alerts.c.number)
+        .where(alerts.c.institution_id == institution_id, alerts.c.mail_id.is_(None))
+        .order_by(alerts.c.number)
+        .limit(limit)
     ).all()
-    return Mail(
-        mail_id=row.mail_id,
-        institution_id=row.institution_id,
-        message_id=row.message_id,
-        attempts=row.attempts + 1,
-        created_at_ms=row.created_at_ms,
-        recipients=tuple(each.email for each in told if each.state == MailState.PENDING) if told else None,
-        delivered_before=any(each.state == MailState.DELIVERED for each in told),
+
+
+def _make_mail(
+    connection: Connection, institution_id: str, numbers: Sequence[int], *, now_ms: int, domain: str
+) -> None:
+    mail_id = new_id("mail")
+    connection.execute(
+        mails.insert().values(
+            mail_id=mail_id,
+            institution_id=institution_id,
+            message_id=f"<{mail_id}@{domain}>",
+            state=MailState.PENDING.value,
+            attempts=0,
+            due_at_ms=now_ms,
+            leased_until_ms=0,
+            created_at_ms=now_ms,
+        )
+    )
+    taken = connection.execute(
+        update(alerts).where(alerts.c.number.in_(numbers), alerts.c.mail_id.is_(None)).values(mail_id=mail_id)
+    )
+    if taken.rowcount == 0:  # another process was faster
+        connection.execute(delete(mails).where(mails.c.mail_id == mail_id))
+
+
+def _chosen(
+    connection: Connection,
+    may_go: Sequence[ColumnElement[bool]],
+    *,
+    limit: int,
+    busy: Mapping[str, int],
+    per_institution: int,
+) -> list[str]:
+    order = (mails.c.due_at_ms, mails.c.created_at_ms, mails.c.mail_id)
+    place = func.row_number().over(partition_by=mails.c.institution_id, order_by=order)
+    full = [institution_id for institution_id, count in busy.items() if count >= per_institution]
+    ranked = (
+        select(*order, mails.c.institution_id, place.label("place"))
+        .where(*may_go, mails.c.institution_id.not_in(full))
+        .subquery()
+    )
+    rows = connection.execute(
+        select(ranked.c.mail_id, ranked.c.institution_id)
+        .where(ranked.c.place <= per_institution)
+        .order_by(ranked.c.due_at_ms, ranked.c.created_at_ms, ranked.c.mail_id)
+        .limit(limit + len(busy) * per_institution)
+    ).all()
+    taken: Counter[str] = Counter(busy)
+    chosen: list[str] = []
+    for row in rows:
+        if len(chosen) < limit and taken[row.institution_id] < per_institution:
+            taken[row.institution_id] += 1
+            chosen.append(row.mail_id)
+    return chosen
+
+
+def _told(connection: Connection, mail_id: str) -> dict[str, MailState]:
+    rows = connection.execute(
+        select(mail_recipients.c.email, mail_recipients.c.state).where(mail_recipients.c.mail_id == mail_id)
+    ).all()
+    return {row.email: MailState(row.state) for row in rows}
+
+
+def _set_recipient(
+    connection: Connection, mail_id: str, address: str, state: MailState, error: str | None
+) -> None:
+    connection.execute(
+        update(mail_recipients)
+        .where(mail_recipients.c.mail_id == mail_id, mail_recipients.c.email == address)
+        .values(state=state.value, last_error=None if error is None else error[:200])
     )

@@ -13,8 +13,11 @@ mails = Table(
     Column("state", String(16), nullable=False),
     Column("attempts", Integer, nullable=False),
     Column("due_at_ms", BigInteger, nullable=False),
+    Column(
+        "leased_until_ms", BigInteger, nullable=False
+    ),  # while it is being sent; later than now = hands off
     Column("created_at_ms", BigInteger, nullable=False),
-    Column("delivered_at_ms", BigInteger),
+    Column("delivered_at_ms", BigInteger),  # when somebody first got it
     Column("last_error", String(200)),
     Index("mails_due", "state", "due_at_ms"),
 )

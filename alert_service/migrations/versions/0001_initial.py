@@ -18,6 +18,7 @@ def upgrade() -> None:
         sa.Column("state", sa.String(16), nullable=False),
         sa.Column("attempts", sa.Integer, nullable=False),
         sa.Column("due_at_ms", sa.BigInteger, nullable=False),
+        sa.Column("leased_until_ms", sa.BigInteger, nullable=False),
         sa.Column("created_at_ms", sa.BigInteger, nullable=False),
         sa.Column("delivered_at_ms", sa.BigInteger),
         sa.Column("last_error", sa.String(200)),
@@ -52,7 +53,14 @@ def upgrade() -> None:
         sa.Column("body", sa.LargeBinary, nullable=False),
     )
     op.create_index("alerts_by_institution", "alerts", ["institution_id", "number"])
-    op.create_index("alerts_by_mail", "alerts", ["mail_id", "institution_id"])
+    op.create_index("alerts_by_mail", "alerts", ["mail_id"])
+    op.create_index(
+        "alerts_without_mail",
+        "alerts",
+        ["institution_id", "accepted_at_ms"],
+        sqlite_where=sa.text("mail_id IS NULL"),
+        postgresql_where=sa.text("mail_id IS NULL"),
+    )
 
 
 def downgrade() -> None:

@@ -1,5 +1,11 @@
 from alert_service.alerts.schemas import MailState
-from alert_service.notifications.outcomes import Attempt, Reply, after
+from alert_service.notifications.outcomes import (
+    NOBODY_KNOWN,
+    Attempt,
+    Reply,
+    after,
+    with_nobody_to_ask,
+)
 
 BOTH = ("a@example.org", "b@example.org")
 FOR_GOOD, FOR_NOW = Reply(550, "no such user"), Reply(451, "try later")
@@ -47,3 +53,52 @@ class TestAfter:
         result = after(Attempt({}, Reply(554, "rejected")), BOTH, delivered_before=False)
 
         assert result.state is MailState.DEAD_LETTER
+
+    def test_an_address_refused_for_now_too_long_is_given_up(self) -> None:
+        result = after(Attempt({BOTH[0]: FOR_NOW}), BOTH, delivered_before=False, give_up=True)
+
+        assert result.state is MailState.DELIVERED
+        assert result.recipients[BOTH[0]] == (MailState.DEAD_LETTER, "451 try later")
+
+    def test_a_mail_server_that_is_away_is_never_given_up(self) -> None:
+        for failure in (Reply(None, "connection refused"), Reply(451, "try later")):
+            result = after(Attempt({}, failure), BOTH, delivered_before=False, give_up=True)
+
+            assert result.state is MailState.PENDING
+
+    def test_knows_whether_somebody_got_it(self) -> None:
+        refused = dict.fromkeys(BOTH, FOR_NOW)
+
+        assert after(Attempt({BOTH[0]: FOR_NOW}), BOTH, delivered_before=False).somebody_got_it
+        assert not after(Attempt(refused), BOTH, delivered_before=True).somebody_got_it
+
+
+class TestWithNobodyToAsk:
+    def test_a_mail_that_somebody_got_is_delivered(self) -> None:
+        told = {BOTH[0]: MailState.DELIVERED, BOTH[1]: MailState.DEAD_LETTER}
+
+        assert with_nobody_to_ask(told, somebody_is_known=False).state is MailState.DELIVERED
+
+    def test_a_mail_that_all_refused_is_a_dead_letter(self) -> None:
+        told = {BOTH[0]: MailState.DEAD_LETTER}
+
+        assert with_nobody_to_ask(told, somebody_is_known=True).state is MailState.DEAD_LETTER
+
+    def test_without_any_admin_a_mail_waits_for_one(self) -> None:
+        result = with_nobody_to_ask({}, somebody_is_known=False)
+
+        assert result.state is MailState.PENDING
+        assert result.error == NOBODY_KNOWN
+
+
+class TestReply:
+    def test_what_a_server_says_is_shown_and_only_its_code_is_logged(self) -> None:
+        reply = Reply(550, "<a@example.org> unknown")
+
+        assert reply.said == "550 <a@example.org> unknown"
+        assert reply.logged == "550"
+
+    def test_our_own_words_are_logged(self) -> None:
+        reply = Reply(None, "the mail server took too long")
+
+        assert reply.said == reply.logged == "the mail server took too long"

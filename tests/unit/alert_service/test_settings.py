@@ -14,3 +14,17 @@ class TestAlertSettings:
         with pytest.raises(ValidationError, match="loopback"):
             AlertSettings(smtp_host=host, smtp_security=SmtpSecurity.NONE)
         assert AlertSettings(smtp_host=host, smtp_security=SmtpSecurity.STARTTLS).smtp_host == host
+
+    @pytest.mark.parametrize("sender", ["", "nobody", "a@b\r\nBcc: c@d", "Assay <>", "jörg@example.org"])
+    def test_the_sender_is_one_address(self, sender: str) -> None:
+        with pytest.raises(ValidationError, match="MAIL_FROM"):
+            AlertSettings(mail_from=sender)
+
+    def test_the_domain_of_the_sender_is_known(self) -> None:
+        assert AlertSettings(mail_from="Assay <alerts@assay.example>").mail_domain == "assay.example"
+        assert AlertSettings(mail_from="alerts@assay.example").mail_domain == "assay.example"
+
+    @pytest.mark.parametrize("link", ["javascript:{decision_id}", "https://assay.example/decisions/"])
+    def test_the_link_leads_to_the_decision(self, link: str) -> None:
+        with pytest.raises(ValidationError, match="DECISION_LINK"):
+            AlertSettings(decision_link=link)
