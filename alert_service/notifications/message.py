@@ -1,5 +1,7 @@
 """Writes the mail that tells alerts. Pure: the same alerts, recipients and time give the same message."""
 
+import re
+from collections import Counter
 from collections.abc import Sequence
 from datetime import datetime
 from email.message import EmailMessage
@@ -12,11 +14,13 @@ from urllib.parse import quote
 from jinja2 import Environment, PackageLoader, StrictUndefined, select_autoescape
 
 from common.contracts.alerts import AlertRequest
+from common.contracts.currencies import EXPONENTS
 from common.contracts.decisions import Outcome, ReasonSource
 from common.contracts.institutions import InstitutionMode
 
+_NOT_IN_BOUNDARY = re.compile(r"[^A-Za-z0-9_]")
 _PAST = {
-    Outcome.APPROVE: "approved",
+    Outcome.APPROVE: "approved but flagged",
     Outcome.CHALLENGE: "challenged",
     Outcome.REVIEW: "held for review",
     Outcome.DECLINE: "declined",
@@ -43,17 +47,21 @@ def build_message(
     message = EmailMessage(policy=SMTP.clone(max_line_length=200))
     message["Subject"] = subject(alerts)
     message["From"] = sender
-    message["To"] = ", ".join(recipients)
+    message["To"] = _written_recipients(recipients)
     message["Date"] = format_datetime(written_at)
     message["Message-ID"] = message_id
     message["Auto-Submitted"] = "auto-generated"
     words = {
-        "institution_name": institution_name,
+        "institution_name": _one_line(institution_name) or "your institution",
         "sandbox": _is_sandbox(alerts),
+        "summary": _summary(alerts),
         "alerts": [_shown(alert, link) for alert in alerts],
     }
     message.set_content(_templates().get_template("alerts.txt").render(words))
     message.add_alternative(_templates().get_template("alerts.html").render(words), subtype="html")
+    message.set_boundary(
+        "=_" + _NOT_IN_BOUNDARY.sub("", message_id)
+    )  # a chosen one, not a new one for each try
     return message
 
 
@@ -63,14 +71,40 @@ def subject(alerts: Sequence[AlertRequest]) -> str:
     if len(alerts) > 1:
         return f"{prefix} {len(alerts)} payments need attention"
     alert = alerts[0]
-    return f"{prefix} {_headline(alert)}: {alert.currency} {alert.amount}, risk {alert.risk_score}"
+    return f"{prefix} {_headline(alert)}: {_money(alert)}, risk {alert.risk_score}"
 
 
 def _headline(alert: AlertRequest) -> str:
-    kind = alert.transaction_type.capitalize()
+    kind = _one_line(alert.transaction_type).capitalize()
+    return f"{kind} {_what_happened(alert)}"
+
+
+def _what_happened(alert: AlertRequest) -> str:
     if alert.outcome is not alert.policy_outcome:
-        return f"{kind} would have been {_PAST[alert.policy_outcome]}"
-    return f"{kind} {_PAST[alert.outcome]}"
+        return f"would have been {_PAST[alert.policy_outcome]}"
+    return _PAST[alert.outcome]
+
+
+def _summary(alerts: Sequence[AlertRequest]) -> str:
+    """Return e.g. `9 held for review, 3 declined`."""
+    counted = Counter(_what_happened(alert) for alert in alerts).most_common()
+    return ", ".join(f"{count} {what}" for what, count in counted)
+
+
+def _money(alert: AlertRequest) -> str:
+    """Write the amount with all decimals of its currency and none beyond what was sent."""
+    decimals = max(EXPONENTS.get(alert.currency, 0), -int(alert.amount.normalize().as_tuple().exponent))
+    return f"{_one_line(alert.currency)} {alert.amount:.{decimals}f}"
+
+
+def _one_line(text: str) -> str:
+    """Return `text` without anything that ends a line or hides: headers and plain text are made of it."""
+    return " ".join("".join(each if each.isprintable() else " " for each in text).split())
+
+
+def _written_recipients(recipients: Sequence[str]) -> str:
+    """Return the To header; addresses beyond ASCII get the mail, but only some servers take them in a header."""
+    return ", ".join(each for each in recipients if each.isascii()) or "undisclosed-recipients:;"
 
 
 def _shown(alert: AlertRequest, link: str) -> dict[str, Any]:
@@ -78,13 +112,13 @@ def _shown(alert: AlertRequest, link: str) -> dict[str, Any]:
         "headline": _headline(alert),
         "colour": _COLOURS[alert.policy_outcome],
         "nothing_was_stopped": alert.outcome is not alert.policy_outcome,
-        "amount": f"{alert.currency} {alert.amount}",
-        "event_time": alert.event_time.strftime("%Y-%m-%d %H:%M:%S %z"),
+        "amount": _money(alert),
+        "event_time": alert.event_time.isoformat(sep=" ", timespec="seconds"),
         "risk": f"{alert.risk_score} of 100 ({alert.risk_level.value})",
         "probability": f"{alert.fraud_probability:.1%}",
-        "country": alert.country or "unknown",
-        "customer_id": alert.customer_id,
-        "transaction_id": alert.transaction_id,
+        "country": _one_line(alert.country or "unknown"),
+        "customer_id": _one_line(alert.customer_id),
+        "transaction_id": _one_line(alert.transaction_id),
         "decision_id": alert.decision_id,
         "alert_id": alert.alert_id,
         "reasons": [_reason(reason.source, reason.message, reason.code) for reason in alert.reasons],
@@ -95,13 +129,13 @@ def _shown(alert: AlertRequest, link: str) -> dict[str, Any]:
 def _reason(source: ReasonSource, message: str, code: str) -> dict[str, str]:
     return {
         "source": "Rule" if source is ReasonSource.RULE else source.value.capitalize(),
-        "message": message,
+        "message": _one_line(message),
         "code": code,
     }
 
 
 def _is_sandbox(alerts: Sequence[AlertRequest]) -> bool:
-    return alerts[0].institution.mode is InstitutionMode.SANDBOX
+    return all(alert.institution.mode is InstitutionMode.SANDBOX for alert in alerts)
 
 
 @cache

@@ -1,7 +1,12 @@
+from collections.abc import Sequence
 from datetime import UTC, datetime
 from email import message_from_bytes
 from email.message import EmailMessage
 from email.policy import default
+from html.parser import HTMLParser
+from typing import ClassVar
+
+import pytest
 
 from alert_service.notifications.message import build_message, subject
 from common.contracts.alerts import AlertRequest
@@ -11,12 +16,20 @@ LIVE = {"institution_id": "ins_live", "mode": "live", "base_currency": "EUR"}
 
 
 def written(*alerts: AlertRequest, institution_name: str = "Test Bank") -> EmailMessage:
+    return build(*alerts, institution_name=institution_name)
+
+
+def build(
+    *alerts: AlertRequest,
+    institution_name: str = "Test Bank",
+    recipients: Sequence[str] = ("a@example.org", "b@example.org"),
+) -> EmailMessage:
     return build_message(
         alerts,
         institution_name=institution_name,
         message_id="<mail_1@example.org>",
         sender="Assay <assay@example.org>",
-        recipients=["a@example.org", "b@example.org"],
+        recipients=recipients,
         link="https://assay.example/decisions/{decision_id}",
         written_at=datetime(2026, 11, 2, 13, tzinfo=UTC),
     )
@@ -102,3 +115,87 @@ class TestMessage:
         for part in parts(written(make_alert(country=None, reasons=[]))):
             assert "unknown" in part
             assert "Why" not in part
+
+    def test_counts_what_happened_in_a_mail_with_several(self) -> None:
+        alerts = [make_alert(), make_alert(outcome="review", policy_outcome="review"), make_alert()]
+
+        for part in parts(written(*alerts)):
+            assert "2 declined, 1 held for review" in part
+
+    @pytest.mark.parametrize(
+        ("amount", "currency", "shown"),
+        [
+            ("249.9", "EUR", "EUR 249.90"),
+            ("1E+3", "JPY", "JPY 1000"),
+            ("5", "KWD", "KWD 5.000"),
+            ("0.00012345", "XXX", "XXX 0.00012345"),
+        ],
+    )
+    def test_shows_money_with_the_decimals_of_its_currency(
+        self, amount: str, currency: str, shown: str
+    ) -> None:
+        alert = make_alert(amount=amount, currency=currency, institution=LIVE)
+
+        assert subject([alert]) == f"[Assay] Payment declined: {shown}, risk 92"
+        assert shown in parts(written(alert))[0]
+
+    def test_no_line_break_from_outside_gets_into_a_header_or_makes_a_line(self) -> None:
+        alert = make_alert(
+            currency="EUR\r\nBcc: evil@example.org",
+            transaction_type="payment\nX-Evil: 1",
+            country="D\u2028E",
+            reasons=[{"code": "A", "message": "one\r\ntwo", "contribution": 1, "source": "rule"}],
+        )
+
+        message = written(alert, institution_name="Bank\r\nBcc: evil@example.org")
+
+        assert "Bcc" not in message
+        assert "X-Evil" not in message
+        assert "one two" in parts(message)[0]
+
+    def test_addresses_beyond_ascii_stay_out_of_the_header(self) -> None:
+        def to(*recipients: str) -> str:
+            return str(build(make_alert(), recipients=recipients)["To"])
+
+        assert to("jörg@example.org", "a@example.org") == "a@example.org"
+        assert to("jörg@example.org") == "undisclosed-recipients:;"
+
+    def test_is_the_same_to_the_byte_on_every_try(self) -> None:
+        assert written(make_alert()).as_bytes() == written(make_alert()).as_bytes()
+
+    def test_is_only_called_sandbox_when_all_of_it_is(self) -> None:
+        assert "[sandbox]" not in subject([make_alert(), make_alert(institution=LIVE)])
+
+    def test_link_holds_the_id_as_one_part_of_a_path(self) -> None:
+        text, _ = parts(written(make_alert(decision_id="../admin?x=1&y")))
+
+        assert "https://assay.example/decisions/..%2Fadmin%3Fx%3D1%26y" in text
+
+    def test_html_is_well_formed(self) -> None:
+        class Tags(HTMLParser):
+            opened: ClassVar[list[str]] = []
+
+            def handle_starttag(self, tag: str, attrs: object) -> None:
+                if tag not in {"meta", "br"}:
+                    self.opened.append(tag)
+
+            def handle_endtag(self, tag: str) -> None:
+                assert self.opened.pop() == tag
+
+        _, html = parts(written(make_alert(), make_alert(outcome="approve")))
+
+        Tags().feed(html)
+
+        assert Tags.opened == []
+        assert "<script" not in html
+        assert "<img" not in html
+
+    def test_every_line_is_short_enough_for_smtp(self) -> None:
+        alert = make_alert(
+            reasons=[{"code": "A", "message": "ä" * 3000, "contribution": 1, "source": "rule"}]
+        )
+
+        lines = written(alert).as_bytes().splitlines()
+
+        assert max(map(len, lines)) < 998
+        assert all(line.isascii() for line in lines)
