@@ -8,6 +8,7 @@ VENV := .venv
 PY := $(VENV)/bin/python
 PACKAGES := common ai_service user_service alert_service log_service external_apis_services local_stack
 PYTEST_ARGS ?=
+LOCK_ARGS ?=
 
 export PIP_DISABLE_PIP_VERSION_CHECK := 1
 export PIP_NO_INPUT := 1
@@ -39,11 +40,11 @@ help: ## List what there is
 	@sed -n 's/^\([a-z-]*\):.*## \(.*\)$$/  \1\t\2/p' Makefile | expand -t 14
 
 .PHONY: run
-run: setup geoip ## Start all services on this machine and show where they are; Ctrl-C stops them
+run: setup ## Start all services on this machine and show where they are; Ctrl-C stops them
 	@$(PY) -m local_stack run
 
 .PHONY: dev
-dev: setup geoip ## The same, and each service starts again when its code changes
+dev: setup ## The same, and each service starts again when its code changes
 	@$(PY) -m local_stack dev
 
 .PHONY: demo
@@ -85,11 +86,11 @@ env-example: setup-dev ## Write .env.example anew from the settings classes
 
 # The lock files name no index, so they work with any; uv is only needed here and is thrown away.
 .PHONY: lock
-lock: setup ## Resolve the dependencies in pyproject.toml anew into the hashed lock files
+lock: venv ## Resolve pyproject.toml into the hashed lock files; LOCK_ARGS=--upgrade takes newer versions
 	@uv_home="$$(mktemp -d)"; trap 'rm -rf "$$uv_home"' EXIT; \
 	$(PY) -m venv "$$uv_home" && "$$uv_home/bin/python" -m pip install --quiet uv; \
 	compile() { UV_CUSTOM_COMPILE_COMMAND="make lock" "$$uv_home/bin/python" -m uv pip compile --quiet --universal \
-	  --python-version 3.11 --generate-hashes --no-annotate --upgrade "$$@"; }; \
+	  --python-version 3.11 --generate-hashes --no-annotate $(LOCK_ARGS) "$$@"; }; \
 	echo "==> requirements.txt"; compile pyproject.toml -o requirements.txt; \
 	echo "==> requirements-dev.txt"; compile pyproject.toml --group dev -c requirements.txt -o requirements-dev.txt; \
 	echo "==> requirements-npm.txt"; compile --group npm -o requirements-npm.txt
