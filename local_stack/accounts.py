@@ -6,7 +6,6 @@ from dataclasses import asdict, dataclass, field
 
 import httpx
 
-from common.ids import new_id
 from local_stack.errors import StackError
 from local_stack.files import StackFiles, write_private
 
@@ -29,7 +28,7 @@ class Login:
 
 def register_sandbox(user_service_url: str, *, name: str) -> Login:
     """Register a sandbox institution with an admin nobody else has; raises `StackError`."""
-    email = f"{new_id('admin').replace('_', '-')}@assay.example"
+    email = f"admin-{secrets.token_hex(5)}@assay.example"
     password = secrets.token_urlsafe(18)
     body = {
         "name": name,
