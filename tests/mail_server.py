@@ -1,6 +1,7 @@
 """A real SMTP server for tests, with switches for what goes wrong."""
 
 import asyncio
+import ssl
 from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
@@ -9,7 +10,7 @@ from email.message import EmailMessage
 from email.policy import default
 from typing import Any
 
-from aiosmtpd.smtp import SMTP, Envelope, Session
+from aiosmtpd.smtp import SMTP, AuthResult, Envelope, LoginPassword, Session
 
 
 @dataclass(frozen=True)
@@ -29,19 +30,48 @@ class Received:
 
 @dataclass
 class MailServer:
-    """What the server got, and how it answers: `rcpt_replies` per address, `data_replies` one after another."""
+    """What the server got, and how it answers: `rcpt_replies` per address, `data_replies` one after another.
+
+    A recipient in `held` gets no answer until that event is set; who waits for one is listed in `waiting`.
+    """
 
     port: int = 0
     received: list[Received] = field(default_factory=list)
     rcpt_replies: dict[str, str] = field(default_factory=dict)
     data_replies: list[str] = field(default_factory=list)
+    sender_reply: str = "250 OK"
+    held: dict[str, asyncio.Event] = field(default_factory=dict)
+    waiting: list[str] = field(default_factory=list)
+    greeted: int = 0
+    logins: list[tuple[str, str]] = field(default_factory=list)
     arrived: asyncio.Condition = field(default_factory=asyncio.Condition)
-    connections: list[SMTP] = field(default_factory=list)
+
+    async def handle_EHLO(  # noqa: N802 - aiosmtpd's name
+        self, _server: SMTP, session: Session, _envelope: Envelope, hostname: str, responses: list[str]
+    ) -> list[str]:
+        """Count who comes."""
+        self.greeted += 1
+        session.host_name = hostname
+        return responses
+
+    async def handle_MAIL(  # noqa: N802 - aiosmtpd's name
+        self, _server: SMTP, _session: Session, envelope: Envelope, address: str, options: list[str]
+    ) -> str:
+        """Take or refuse the sender."""
+        if self.sender_reply.startswith("2"):
+            envelope.mail_from = address
+            envelope.mail_options.extend(options)
+        return self.sender_reply
 
     async def handle_RCPT(  # noqa: N802 - aiosmtpd's name
         self, _server: SMTP, _session: Session, envelope: Envelope, address: str, _options: list[str]
     ) -> str:
         """Take or refuse one address."""
+        if address in self.held:
+            async with self.arrived:
+                self.waiting.append(address)
+                self.arrived.notify_all()
+            await self.held[address].wait()
         if address in self.rcpt_replies:
             return self.rcpt_replies[address]
         envelope.rcpt_tos.append(address)
@@ -66,6 +96,13 @@ class MailServer:
         async with asyncio.timeout(timeout_s), self.arrived:
             await self.arrived.wait_for(lambda: enough(self.received))
 
+    def takes_login(
+        self, _server: SMTP, _session: Session, _envelope: Envelope, _mechanism: str, data: LoginPassword
+    ) -> AuthResult:
+        """Note a login; every password but "wrong" is right."""
+        self.logins.append((data.login.decode(), data.password.decode()))
+        return AuthResult(success=data.password != b"wrong", handled=False)
+
     def ids(self) -> list[str]:
         """Return every alert id found in a delivered message, as often as it was told."""
         words = " ".join(received.text for received in self.received).split()
@@ -77,12 +114,20 @@ async def mail_server(
     *,
     port: int = 0,
     server: MailServer | None = None,
+    certificate: ssl.SSLContext | None = None,
+    implicit_tls: bool = False,
     **options: Any,  # noqa: ANN401 - aiosmtpd's options
 ) -> AsyncIterator[MailServer]:
-    """Run a mail server on the loopback for as long as the block runs."""
+    """Run a mail server on the loopback for as long as the block runs.
+
+    With a `certificate` it offers STARTTLS, or speaks TLS from the first byte.
+    """
     running = server or MailServer()
     listener = await asyncio.get_running_loop().create_server(
-        lambda: SMTP(running, **options), "127.0.0.1", port
+        lambda: SMTP(running, tls_context=None if implicit_tls else certificate, **options),
+        "127.0.0.1",
+        port,
+        ssl=certificate if implicit_tls else None,
     )
     running.port = listener.sockets[0].getsockname()[1]
     try:

@@ -3,15 +3,23 @@
 from collections.abc import AsyncIterator, Callable
 from contextlib import AbstractAsyncContextManager, asynccontextmanager
 from dataclasses import dataclass
+from datetime import timedelta
+from ipaddress import ip_address
 from pathlib import Path
+from ssl import PROTOCOL_TLS_SERVER, SSLContext
 from typing import Any
 
 import httpx
 import pytest
+from cryptography import x509
+from cryptography.hazmat.primitives import hashes, serialization
+from cryptography.hazmat.primitives.asymmetric import ec
+from cryptography.x509.oid import NameOID
 
 from alert_service.main import SERVICE
 from alert_service.settings import AlertSettings, SmtpSecurity
 from common.app import create_app
+from common.clock import utc_now
 from common.contracts.institutions import Institution
 from common.contracts.tokens import Scope
 from tests.alert_factories import alert_body
@@ -48,6 +56,19 @@ class Alerts:
         """Get `path` as a user of `institution`."""
         token = self.users.fake.user_token(institution=institution)
         return await self.client.get(path, headers={"Authorization": f"Bearer {token}"})
+
+    async def raise_for(self, institution_id: str, *alert_ids: str) -> None:
+        """Raise alerts of an institution, together."""
+        institution = {"institution_id": institution_id, "mode": "live", "base_currency": "EUR"}
+        response = await self.raise_alerts(
+            *(alert_body(alert_id=each, institution=institution) for each in alert_ids)
+        )
+        assert response.status_code == 202, response.text
+
+    async def metric(self, sample: str) -> float:
+        """Return the value of one line of the metrics, 0 when it is not there."""
+        lines = (await self.client.get("/metrics")).text.splitlines()
+        return next((float(line.rpartition(" ")[2]) for line in lines if line.startswith(sample + " ")), 0.0)
 
     async def until_state(self, alert_id: str, state: str) -> dict[str, Any]:
         """Wait until the alert's notification has `state` and return it."""
@@ -104,3 +125,42 @@ async def alerts(open_alerts: OpenAlerts) -> AsyncIterator[Alerts]:
     """One running alert_service."""
     async with open_alerts() as opened:
         yield opened
+
+
+@dataclass(frozen=True)
+class Certificate:
+    """A certificate that vouches for itself and the loopback: what a server shows, and the file to trust it by."""
+
+    context: SSLContext
+    file: Path
+
+
+@pytest.fixture(scope="session")
+def certificate(tmp_path_factory: pytest.TempPathFactory) -> Certificate:
+    """One for the whole run."""
+    key = ec.generate_private_key(ec.SECP256R1())
+    name = x509.Name([x509.NameAttribute(NameOID.COMMON_NAME, "mail server for tests")])
+    identifier = x509.SubjectKeyIdentifier.from_public_key(key.public_key())
+    made = (
+        x509.CertificateBuilder()
+        .subject_name(name)
+        .issuer_name(name)
+        .public_key(key.public_key())
+        .serial_number(x509.random_serial_number())
+        .not_valid_before(utc_now() - timedelta(days=1))
+        .not_valid_after(utc_now() + timedelta(days=1))
+        .add_extension(x509.SubjectAlternativeName([x509.IPAddress(ip_address("127.0.0.1"))]), critical=False)
+        .add_extension(x509.BasicConstraints(ca=True, path_length=0), critical=True)
+        .add_extension(identifier, critical=False)
+        .sign(key, hashes.SHA256())
+    )
+    folder = tmp_path_factory.mktemp("certificate")
+    (folder / "certificate.pem").write_bytes(made.public_bytes(serialization.Encoding.PEM))
+    (folder / "key.pem").write_bytes(
+        key.private_bytes(
+            serialization.Encoding.PEM, serialization.PrivateFormat.PKCS8, serialization.NoEncryption()
+        )
+    )
+    context = SSLContext(PROTOCOL_TLS_SERVER)
+    context.load_cert_chain(folder / "certificate.pem", folder / "key.pem")
+    return Certificate(context, folder / "certificate.pem")

@@ -1,17 +1,8 @@
-from datetime import timedelta
 from itertools import count
-from ssl import PROTOCOL_TLS_SERVER, SSLContext
-
-import pytest
-from cryptography import x509
-from cryptography.hazmat.primitives import hashes, serialization
-from cryptography.hazmat.primitives.asymmetric import ec
-from cryptography.x509.oid import NameOID
 
 from alert_service.settings import SmtpSecurity
-from common.clock import utc_now
 from tests.alert_factories import alert_body
-from tests.api.alert_service.conftest import Alerts, OpenAlerts
+from tests.api.alert_service.conftest import Alerts, Certificate, OpenAlerts
 from tests.mail_server import MailServer, mail_server
 from tests.servers import free_port
 
@@ -185,39 +176,13 @@ class TestSecurity:
         assert mails.received == []
 
     async def test_a_server_whose_certificate_is_not_trusted_gets_nothing(
-        self, open_alerts: OpenAlerts, self_signed: SSLContext
+        self, open_alerts: OpenAlerts, certificate: Certificate
     ) -> None:
         async with (
-            mail_server(tls_context=self_signed) as untrusted,
+            mail_server(certificate=certificate.context) as untrusted,
             open_alerts(smtp_security=SmtpSecurity.STARTTLS, smtp_port=untrusted.port) as alerts,
         ):
             await alerts.raise_alerts(alert_body())
             await alerts.until_failed("alr_1")
 
         assert untrusted.received == []
-
-
-@pytest.fixture(scope="session")
-def self_signed(tmp_path_factory: pytest.TempPathFactory) -> SSLContext:
-    key = ec.generate_private_key(ec.SECP256R1())
-    name = x509.Name([x509.NameAttribute(NameOID.COMMON_NAME, "localhost")])
-    certificate = (
-        x509.CertificateBuilder()
-        .subject_name(name)
-        .issuer_name(name)
-        .public_key(key.public_key())
-        .serial_number(1)
-        .not_valid_before(utc_now() - timedelta(days=1))
-        .not_valid_after(utc_now() + timedelta(days=1))
-        .sign(key, hashes.SHA256())
-    )
-    folder = tmp_path_factory.mktemp("certificate")
-    (folder / "cert.pem").write_bytes(certificate.public_bytes(serialization.Encoding.PEM))
-    (folder / "key.pem").write_bytes(
-        key.private_bytes(
-            serialization.Encoding.PEM, serialization.PrivateFormat.PKCS8, serialization.NoEncryption()
-        )
-    )
-    context = SSLContext(PROTOCOL_TLS_SERVER)
-    context.load_cert_chain(folder / "cert.pem", folder / "key.pem")
-    return context
