@@ -33,6 +33,7 @@ class MailServer:
     """What the server got, and how it answers: `rcpt_replies` per address, `data_replies` one after another.
 
     A recipient in `held` gets no answer until that event is set; who waits for one is listed in `waiting`.
+    With `holds_after_data`, a message is taken, and nothing is said about it until that event is set.
     """
 
     port: int = 0
@@ -42,6 +43,7 @@ class MailServer:
     sender_reply: str = "250 OK"
     held: dict[str, asyncio.Event] = field(default_factory=dict)
     waiting: list[str] = field(default_factory=list)
+    holds_after_data: asyncio.Event | None = None
     greeted: int = 0
     logins: list[tuple[str, str]] = field(default_factory=list)
     arrived: asyncio.Condition = field(default_factory=asyncio.Condition)
@@ -87,6 +89,8 @@ class MailServer:
             async with self.arrived:
                 self.received.append(Received(tuple(envelope.rcpt_tos), parsed))
                 self.arrived.notify_all()
+        if self.holds_after_data is not None:
+            await self.holds_after_data.wait()
         if reply == "drop" and isinstance(server.transport, asyncio.Transport):
             server.transport.abort()
         return reply

@@ -24,8 +24,8 @@ from common.outbox import backoff_ms
 from common.writer import DatabaseWriter
 
 TICK_S = 0.25
-LEASE_MS = 15_000
-RENEW_S = 5.0
+LEASE_MS = 10_000
+RENEW_S = 3.0
 DATABASE_RETRY_S = 1.0
 _log = structlog.get_logger()
 

@@ -70,9 +70,11 @@ class Alerts:
         lines = (await self.client.get("/metrics")).text.splitlines()
         return next((float(line.rpartition(" ")[2]) for line in lines if line.startswith(sample + " ")), 0.0)
 
-    async def until_state(self, alert_id: str, state: str) -> dict[str, Any]:
+    async def until_state(self, alert_id: str, state: str, *, timeout_s: float = 20) -> dict[str, Any]:
         """Wait until the alert's notification has `state` and return it."""
-        return await eventually(lambda: self._notification(alert_id, lambda found: found["state"] == state))
+        return await eventually(
+            lambda: self._notification(alert_id, lambda found: found["state"] == state), timeout_s=timeout_s
+        )
 
     async def until_failed(self, alert_id: str) -> dict[str, Any]:
         """Wait until a try to tell the alert has failed."""
