@@ -3,7 +3,7 @@
 import asyncio
 from collections import deque
 from collections.abc import Awaitable, Callable, Sequence
-from typing import Generic, TypeVar
+from typing import Generic, TypeVar, cast
 
 import structlog
 
@@ -48,9 +48,7 @@ class Batches(Generic[ItemT, ResultT]):
         result: asyncio.Future[ResultT] = asyncio.get_running_loop().create_future()
         self._waiting.append((item, result))
         if len(self._running) < self._lanes:
-            lane = asyncio.create_task(self._run_lane())
-            self._running.add(lane)
-            lane.add_done_callback(self._running.discard)
+            self._running.add(asyncio.create_task(self._run_lane()))
         return await result
 
     async def drain(self) -> None:
@@ -59,6 +57,14 @@ class Batches(Generic[ItemT, ResultT]):
             await asyncio.wait(self._running)
 
     async def _run_lane(self) -> None:
+        try:
+            await self._run_batches()
+        finally:
+            # in the same step in which it found nothing waiting: a done-callback runs one step later, and an item
+            # that comes in between would see a lane that never looks again
+            self._running.discard(cast("asyncio.Task[None]", asyncio.current_task()))
+
+    async def _run_batches(self) -> None:
         while self._waiting:
             batch = [self._waiting.popleft() for _ in range(min(len(self._waiting), self._max_batch))]
             self._size.observe(len(batch))
