@@ -26,19 +26,23 @@ CanRaise = Annotated[Principal, Depends(require_service(Scope.ALERTS_WRITE))]
 CanRead = Annotated[Principal, Depends(require_user(Scope.ALERTS_READ))]
 
 
-def inbox(request: Request) -> AlertInbox:
+async def inbox(request: Request) -> AlertInbox:
     """Return where alerts are accepted."""
     found: AlertInbox = request.state.inbox
     return found
 
 
-def history(request: Request) -> AlertHistory:
+async def history(request: Request) -> AlertHistory:
     """Return the look-up of alerts."""
     found: AlertHistory = request.state.history
     return found
 
 
-@internal.post("/alerts", status_code=202)
+@internal.post(
+    "/alerts",
+    status_code=202,
+    responses={503: {"description": "Too much is waiting, or the database is away; see Retry-After"}},
+)
 async def raise_alerts(
     batch: AlertBatch, _caller: CanRaise, inbox: Annotated[AlertInbox, Depends(inbox)]
 ) -> AlertsAccepted:
@@ -46,7 +50,7 @@ async def raise_alerts(
     return await inbox.accept(batch)
 
 
-def wanted(
+async def wanted(
     outcome: Outcome | None = None,
     policy_outcome: Outcome | None = None,
     mail: Annotated[MailState | None, Query(description="what became of the mail")] = None,
@@ -71,7 +75,11 @@ async def list_alerts(
     limit: Annotated[int, Query(ge=1, le=MAX_PAGE)] = 50,
     cursor: Annotated[str | None, Query(max_length=64, description="next_cursor of the page before")] = None,
 ) -> AlertPage:
-    """Return the alerts of the caller's institution, newest first, a page at a time."""
+    """Return the alerts of the caller's institution, newest first, a page at a time.
+
+    Each shows what became of its mail: `pending` means that an admin still has to get it, `delivered` that at
+    least one got it and none is waited for, `dead_letter` that every address refused it for good.
+    """
     return await history.page(caller.institution_id, wanted, cursor=cursor, limit=limit)
 
 

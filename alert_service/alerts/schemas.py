@@ -23,7 +23,10 @@ class RecipientStatus(Contract):
 
 
 class Notification(Contract):
-    """The mail that tells an alert; a pending one is tried until it is delivered or refused for good."""
+    """The mail that tells an alert; a pending one is tried until it is delivered or refused for good.
+
+    `attempts` counts the mail's tries, `delivered_at` is when somebody first got it.
+    """
 
     state: MailState
     attempts: int
