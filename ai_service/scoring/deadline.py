@@ -34,7 +34,7 @@ class DeadlineInvalidError(PlatformError):
     title = "X-Deadline-Ms is a whole number of milliseconds, at least 1"
 
 
-def deadline_s(
+async def deadline_s(
     request: Request,
     x_deadline_ms: Annotated[
         str | None, Header(description="Lowers the server's deadline for this request, in milliseconds")

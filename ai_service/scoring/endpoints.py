@@ -27,13 +27,13 @@ CanScore = Annotated[Principal, Depends(require_user(Scope.SCORE_WRITE))]
 CanRead = Annotated[Principal, Depends(require_user(Scope.DECISIONS_READ))]
 
 
-def scorer(request: Request) -> TransactionScorer:
+async def scorer(request: Request) -> TransactionScorer:
     """Return the scorer that this service was started with."""
     found: TransactionScorer = request.state.scorer
     return found
 
 
-def history(request: Request) -> DecisionHistory:
+async def history(request: Request) -> DecisionHistory:
     """Return the look-up of saved decisions."""
     found: DecisionHistory = request.state.history
     return found
@@ -76,7 +76,7 @@ async def get_decision(
     return await history.decision(caller.institution_id, decision_id, explain=explain)
 
 
-def wanted(  # noqa: PLR0917 - one parameter for each filter of the API
+async def wanted(  # noqa: PLR0917 - one parameter for each filter of the API
     outcome: Outcome | None = None,
     policy_outcome: Outcome | None = None,
     risk_level: RiskLevel | None = None,

@@ -22,12 +22,12 @@ MAX_PAGE = 1000
 _DAY = re.compile(r"\d{4}-\d\d-\d\d\Z", re.ASCII)
 
 
-def _spool(request: Request) -> AuditSpool:
+async def _spool(request: Request) -> AuditSpool:
     spool: AuditSpool = request.state.spool
     return spool
 
 
-def _archive(request: Request) -> ArchiveReader:
+async def _archive(request: Request) -> ArchiveReader:
     archive: ArchiveReader = request.state.archive
     return archive
 

@@ -24,7 +24,7 @@ internal = APIRouter(prefix="/v1/internal", route_class=StrictRoute, tags=["inte
 well_known = APIRouter(prefix="/.well-known", tags=["authentication"])
 
 
-def _authentication(request: Request) -> Authentication:
+async def _authentication(request: Request) -> Authentication:
     authentication: Authentication = request.state.authentication
     return authentication
 

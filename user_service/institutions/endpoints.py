@@ -30,7 +30,7 @@ router = APIRouter(prefix="/v1/institutions", route_class=StrictRoute, tags=["in
 internal = APIRouter(prefix="/v1/internal/institutions", route_class=StrictRoute, tags=["internal"])
 
 
-def _institutions(request: Request) -> Institutions:
+async def _institutions(request: Request) -> Institutions:
     institutions: Institutions = request.state.institutions
     return institutions
 

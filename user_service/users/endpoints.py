@@ -28,7 +28,7 @@ router = APIRouter(prefix="/v1/users", route_class=StrictRoute, tags=["users"])
 CanChangeProfile = Annotated[Principal, Depends(require_user(Scope.PROFILE_WRITE))]
 
 
-def _profiles(request: Request) -> Profiles:
+async def _profiles(request: Request) -> Profiles:
     profiles: Profiles = request.state.profiles
     return profiles
 

@@ -1,0 +1,46 @@
+"""What is true of every endpoint of every service."""
+
+import inspect
+from collections.abc import Iterable, Iterator
+
+import pytest
+from fastapi import APIRouter
+from fastapi.dependencies.models import Dependant
+from fastapi.routing import APIRoute
+
+from tests.openapi import APPS
+
+
+def api_routes(routes: Iterable[object]) -> Iterator[APIRoute]:
+    """Find every route, also in routers that were included whole."""
+    for route in routes:
+        if isinstance(route, APIRoute):
+            yield route
+        elif isinstance(router := getattr(route, "original_router", None), APIRouter):
+            yield from api_routes(router.routes)
+
+
+def dependencies(dependant: Dependant) -> Iterator[object]:
+    for each in dependant.dependencies:
+        yield each.call
+        yield from dependencies(each)
+
+
+@pytest.mark.parametrize("name", sorted(APPS))
+def test_no_endpoint_hops_to_a_thread(name: str) -> None:
+    """FastAPI runs plain functions in a thread pool, which costs more than everything they do."""
+    routes = list(api_routes(APPS[name].routes))
+    calls = [call for route in routes for call in (route.endpoint, *dependencies(route.dependant))]
+
+    plain = [
+        call
+        for call in calls
+        if not any(
+            check(each)
+            for check in (inspect.iscoroutinefunction, inspect.isasyncgenfunction)
+            for each in (call, getattr(call, "__call__", None))  # noqa: B004 - instances that can be called
+        )
+    ]
+
+    assert len(routes) >= 5
+    assert plain == []
