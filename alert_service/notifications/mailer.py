@@ -52,6 +52,7 @@ class Mailer:
 
     def __post_init__(self) -> None:
         self._pace = Pace(lanes=self.settings.mail_concurrency)
+        metrics.REACHABLE.set(1)  # until it shows that it is not
 
     async def keep_sending(self) -> None:
         """Send what is due, until cancelled; mails under way go on (see `finish`)."""

@@ -1,0 +1,60 @@
+import asyncio
+from collections import Counter
+
+from tests.alert_factories import alert_body
+from tests.api.alert_service.conftest import OpenAlerts
+from tests.mail_server import MailServer
+
+A, B = "a@example.org", "b@example.org"
+
+
+class TestOverPostgres:
+    async def test_alerts_are_taken_told_and_shown_as_over_sqlite(
+        self, open_alerts: OpenAlerts, mails: MailServer, postgres_url: str
+    ) -> None:
+        async with open_alerts(database_url=postgres_url) as alerts:
+            alerts.users.fake.recipients["ins_test"] = [A, B]
+            mails.rcpt_replies[B] = "550 no such user"
+            ids = await alerts.raise_some(60)
+            again = await alerts.raise_alerts(alert_body(alert_id=ids[0]), alert_body())
+
+            found = await alerts.until_state(ids[0], "delivered")
+            await alerts.until_state("alr_1", "delivered")
+            page = (await alerts.get("/v1/alerts?limit=200&mail=delivered")).json()
+
+        assert again.json() == {"accepted": 1, "repeated": 1}
+        assert {each["email"]: each["state"] for each in found["recipients"]} == {
+            A: "delivered",
+            B: "dead_letter",
+        }
+        assert Counter(mails.ids()) == Counter([*ids, "alr_1"])
+        assert len(page["items"]) == 61
+
+    async def test_two_services_on_one_database_never_send_the_same_mail(
+        self, open_alerts: OpenAlerts, mails: MailServer, postgres_url: str
+    ) -> None:
+        ids = [f"alr_{number:03}" for number in range(210)]
+        changes = {"database_url": postgres_url, "mail_collect_s": 0, "mail_max_alerts": 2}
+        async with open_alerts(**changes) as one, open_alerts(**changes) as other:
+            await asyncio.gather(
+                *(
+                    service.raise_for(f"ins_{start % 7}", *ids[start : start + 5])
+                    for start in range(0, len(ids), 5)
+                    for service in (one, other)
+                )
+            )
+            await mails.until(lambda _received: set(mails.ids()) == set(ids), timeout_s=40)
+
+        assert Counter(mails.ids()) == Counter(ids)
+
+    async def test_a_mail_that_waits_goes_out_once_the_mail_server_takes_it(
+        self, open_alerts: OpenAlerts, mails: MailServer, postgres_url: str
+    ) -> None:
+        mails.data_replies += ["451 later", "drop"]
+        async with open_alerts(database_url=postgres_url) as alerts:
+            await alerts.raise_alerts(alert_body())
+
+            found = await alerts.until_state("alr_1", "delivered")
+
+        assert found["attempts"] == 3
+        assert len({received.message["Message-ID"] for received in mails.received}) == 1
