@@ -82,8 +82,9 @@ class PublicKeys:
 class TokenVerifier:
     """Turns a bearer token into a principal, remembering those it has verified until they expire."""
 
-    def __init__(self, keys: KeySource, *, expected: Expected) -> None:
+    def __init__(self, keys: KeySource, *, expected: Expected, max_remembered: int = MAX_REMEMBERED) -> None:
         self._keys = keys
+        self._max_remembered = max_remembered
         self._expected = expected
         self._remembered: OrderedDict[str, Principal] = OrderedDict()
 
@@ -98,7 +99,7 @@ class TokenVerifier:
         key = await self._keys.find(key_id(token))
         principal = open_token(token, key, expected=self._expected, now=now)
         self._remembered[token] = principal
-        if len(self._remembered) > MAX_REMEMBERED:
+        if len(self._remembered) > self._max_remembered:
             self._remembered.popitem(last=False)
         return principal
 

@@ -68,9 +68,7 @@ class TestDeliver:
     async def test_an_accepted_answer_of_another_kind_is_none(self, body: bytes) -> None:
         assert await told(reply(202, body)) == failed("unknown answer")
 
-    @pytest.mark.parametrize(
-        "status", [200, 201, 204, 301, 302, 307, 401, 403, 404, 429, 500, 502, 503, 504]
-    )
+    @pytest.mark.parametrize("status", [200, 201, 204, 301, 302, 307, 401, 403, 404, 429, 500, 502, 503, 504])
     async def test_another_status_is_a_failure_worth_another_try(self, status: int) -> None:
         headers = b"Location: http://127.0.0.1:1/\r\n"
 
