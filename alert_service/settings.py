@@ -4,7 +4,7 @@ import re
 from email.utils import parseaddr
 from enum import StrEnum
 from ipaddress import ip_address
-from typing import Self
+from typing import ClassVar, Self
 
 from pydantic import Field, SecretStr, field_validator, model_validator
 
@@ -23,6 +23,8 @@ class SmtpSecurity(StrEnum):
 
 class AlertSettings(ServiceSettings):
     """What alert_service is told."""
+
+    secrets_of_others: ClassVar[frozenset[str]] = frozenset({"smtp_password"})
 
     port: int = Field(8003, ge=0, le=65535, description="port to listen on")
     max_body_bytes: int = Field(4_194_304, ge=1024, description="longest request body that is read")

@@ -150,7 +150,7 @@ class Mailer:
         metrics.REACHABLE.set(attempt.reached)
         if not attempt.reached:
             pause_s = backoff_ms(self._pace.unreachable + 1) / 1000
-            self._pace.not_reached(paused_until=time.monotonic() + pause_s)
+            self._pace.not_reached(time.monotonic(), pause_s=pause_s)
         elif tried.result.somebody_got_it:
             return self._pace.taken()
         else:

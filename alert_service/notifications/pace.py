@@ -27,11 +27,15 @@ class Pace:
             return 0
         return 1 if self._unreachable else self._lanes
 
-    def not_reached(self, *, paused_until: float) -> None:
-        """Note that the server could not be reached; nothing is tried before `paused_until`."""
+    def not_reached(self, now: float, *, pause_s: float) -> None:
+        """Note that the server could not be reached; nothing is tried for a while.
+
+        Mails that were tried together fail together: during a pause they neither count nor make it longer.
+        """
         self._failures += 1
-        self._unreachable += 1
-        self._paused_until = max(self._paused_until, paused_until)
+        if now >= self._paused_until:
+            self._unreachable += 1
+            self._paused_until = now + pause_s
 
     def not_taken(self) -> None:
         """Note that the server was there but did not take a mail."""

@@ -23,6 +23,7 @@ from alert_service.notifications.outcomes import Attempt, Reply
 from alert_service.settings import AlertSettings, SmtpSecurity
 
 EXCHANGES = 10  # answers that one mail waits for, beside one for each recipient
+LOWEST_CODE = 200
 NEEDS_SMTPUTF8 = Reply(553, "the mail server takes no addresses with letters beyond ASCII")
 
 
@@ -40,7 +41,7 @@ class MailServer:
             await client.connect()
         except SMTPResponseException as error:
             # greeting, STARTTLS or login were refused: that is our set-up, and mending it must be enough
-            return _not_reached(f"{error.code} {one_line(error.message)}")
+            return _not_reached(_reply(error).said)
         except (SMTPException, OSError, ValueError) as error:
             return _not_reached(_words(error))
         try:
@@ -92,7 +93,7 @@ async def _sent(client: aiosmtplib.SMTP, message: EmailMessage, recipients: Sequ
         return Attempt(refused={}, failure=_reply(error))
     except SMTPResponseException as error:
         # the sender was refused: that is our set-up again
-        return _kept(f"{error.code} {one_line(error.message)}")
+        return _kept(_reply(error).said)
     except (SMTPException, OSError, ValueError) as error:
         return _kept(_words(error))
     return Attempt(refused=refused)
@@ -119,6 +120,8 @@ def one_line(text: str) -> str:
 
 
 def _reply(answer: SMTPResponseException | SMTPResponse) -> Reply:
+    if answer.code < LOWEST_CODE:  # the library's own, for lines it cannot read
+        return Reply(None, "what answers is not a mail server")
     return Reply(answer.code, one_line(answer.message))
 
 

@@ -1,5 +1,7 @@
 import asyncio
 from collections import Counter
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
 
 import pytest
 
@@ -16,6 +18,22 @@ A, B = "a@example.org", "b@example.org"
 
 def bank(institution_id: str) -> Institution:
     return Institution(institution_id=institution_id, mode=InstitutionMode.LIVE, base_currency="EUR")
+
+
+@asynccontextmanager
+async def greeting_with(greeting: bytes | None, *, port: int) -> AsyncIterator[None]:
+    """Serve something that says `greeting` and nothing more; None cuts the connection."""
+    release = asyncio.Event()
+
+    async def answer(_reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        if greeting is not None:
+            writer.write(greeting)
+            await release.wait()
+        writer.close()
+
+    async with await asyncio.start_server(answer, "127.0.0.1", port):
+        yield
+        release.set()
 
 
 class TestManyAtOnce:
@@ -120,6 +138,30 @@ class TestMailServerAway:
 
         assert found["state"] == "pending"
         assert found["last_error"] == "550 relaying denied"
+
+    @pytest.mark.parametrize(
+        ("greeting", "said"),
+        [
+            (b"", "the mail server took too long"),
+            (b"554 go away\r\n", "554 go away"),
+            (b"garbage\r\n", "what answers is not a mail server"),
+            (None, "the mail server does not answer"),
+        ],
+    )
+    async def test_whatever_answers_at_its_address_loses_no_mail(
+        self, open_alerts: OpenAlerts, mails: MailServer, greeting: bytes | None, said: str
+    ) -> None:
+        port = free_port()
+        async with open_alerts(smtp_port=port, smtp_timeout_s=0.3) as alerts:
+            async with greeting_with(greeting, port=port):
+                await alerts.raise_alerts(alert_body())
+                found = await alerts.until_failed("alr_1")
+
+            async with mail_server(port=port) as late:
+                await late.until(len)
+
+        assert found["last_error"] == said
+        assert found["state"] == "pending"
 
     async def test_contents_it_refuses_for_good_are_a_dead_letter(
         self, alerts: Alerts, mails: MailServer

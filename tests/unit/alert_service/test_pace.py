@@ -14,24 +14,33 @@ class TestLanes:
     def test_none_is_open_during_a_pause_and_one_after_it(self) -> None:
         pace = recovered()
 
-        pace.not_reached(paused_until=10.0)
+        pace.not_reached(0.0, pause_s=10.0)
 
         assert pace.lanes(9.9) == 0
         assert pace.lanes(10.0) == 1
 
-    def test_mails_that_fail_together_do_not_shorten_the_pause(self) -> None:
+    def test_mails_that_fail_together_count_as_one_failure(self) -> None:
         pace = recovered()
 
-        pace.not_reached(paused_until=10.0)
-        pace.not_reached(paused_until=5.0)
+        pace.not_reached(0.0, pause_s=10.0)
+        pace.not_reached(1.0, pause_s=20.0)
 
-        assert pace.lanes(9.9) == 0
+        assert pace.lanes(10.0) == 1
+        assert pace.unreachable == 1
+
+    def test_a_probe_that_fails_after_the_pause_counts(self) -> None:
+        pace = recovered()
+
+        pace.not_reached(0.0, pause_s=10.0)
+        pace.not_reached(10.0, pause_s=20.0)
+
+        assert pace.lanes(29.9) == 0
         assert pace.unreachable == 2
 
     def test_all_are_open_again_once_the_server_is_there(self) -> None:
         taken, refused = recovered(), recovered()
         for pace in (taken, refused):
-            pace.not_reached(paused_until=10.0)
+            pace.not_reached(0.0, pause_s=10.0)
 
         taken.taken()
         refused.not_taken()
@@ -54,8 +63,8 @@ class TestTaken:
 
     def test_success_after_an_outage_wakes_what_waits(self) -> None:
         pace = recovered()
-        pace.not_reached(paused_until=1.0)
-        pace.not_reached(paused_until=2.0)
+        pace.not_reached(0.0, pause_s=1.0)
+        pace.not_reached(1.0, pause_s=1.0)
 
         assert pace.taken()
         assert not pace.taken()
