@@ -22,6 +22,7 @@ from ai_service.ml.predictor import FraudModel
 from ai_service.ml.registry import load_current
 from ai_service.policies.policy import built_in_policies
 from ai_service.rules.catalog import starter_ruleset
+from ai_service.scoring import repository
 from ai_service.scoring.drafts import Drafts
 from ai_service.scoring.enrichment import Enrichment
 from ai_service.scoring.history import DecisionHistory
@@ -100,7 +101,12 @@ async def _scorer(
 ) -> tuple[TransactionScorer, RatesClient]:
     external = await calls.client(settings.external_apis_services_url, timeout_s=LOOKUP_TIMEOUT_S)
     delivery_s = settings.delivery_timeout_ms / 1000
-    rates = RatesClient(external, calls.tokens, refresh_s=settings.rates_refresh_s)
+    rates = RatesClient(
+        external,
+        calls.tokens,
+        refresh_s=settings.rates_refresh_s,
+        wanted=await threads.reader.run(repository.base_currencies),
+    )
     geoip = GeoIpClient(
         external,
         calls.tokens,

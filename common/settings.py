@@ -8,7 +8,7 @@ import os
 import sys
 from enum import StrEnum
 from pathlib import Path
-from typing import Self, TypeVar
+from typing import ClassVar, Self, TypeVar
 
 from pydantic import Field, SecretStr, model_validator
 from pydantic_settings import BaseSettings, SettingsConfigDict, SettingsError
@@ -40,6 +40,8 @@ class ServiceSettings(BaseSettings):
         hide_input_in_errors=True,
     )
 
+    secrets_of_others: ClassVar[frozenset[str]] = frozenset()
+
     environment: Environment = Field(
         Environment.DEVELOPMENT,
         description="development, test or production; production refuses placeholders",
@@ -67,18 +69,23 @@ class ServiceSettings(BaseSettings):
     def _refuse_placeholders_in_production(self) -> Self:
         if self.environment is not Environment.PRODUCTION:
             return self
-        weak = [name.upper() for name in type(self).model_fields if _is_weak(getattr(self, name))]
+        weak = [
+            name.upper()
+            for name in type(self).model_fields
+            if _is_weak(getattr(self, name), is_ours=name not in self.secrets_of_others)
+        ]
         if weak:
             what = f"is a placeholder or shorter than {MIN_SECRET_LENGTH} characters"
             raise ValueError("; ".join(f"{name} {what}" for name in weak))
         return self
 
 
-def _is_weak(value: object) -> bool:
+def _is_weak(value: object, *, is_ours: bool) -> bool:
+    """Say whether a secret must not be used; how long one is that others gave out is theirs to decide."""
     if not isinstance(value, SecretStr):
         return False
     secret = value.get_secret_value()
-    return secret.startswith(PLACEHOLDER) or 0 < len(secret) < MIN_SECRET_LENGTH
+    return secret.startswith(PLACEHOLDER) or (is_ours and 0 < len(secret) < MIN_SECRET_LENGTH)
 
 
 SettingsT = TypeVar("SettingsT", bound="ServiceSettings")

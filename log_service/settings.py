@@ -1,6 +1,7 @@
 """What log_service is told."""
 
 from enum import StrEnum
+from typing import ClassVar
 
 from pydantic import Field, SecretStr
 
@@ -17,6 +18,8 @@ class AddressingStyle(StrEnum):
 
 class LogSettings(ServiceSettings):
     """Settings of log_service."""
+
+    secrets_of_others: ClassVar[frozenset[str]] = frozenset({"s3_secret_access_key"})
 
     port: int = Field(8004, ge=0, le=65535, description="port to listen on")
     max_body_bytes: int = Field(

@@ -4,9 +4,13 @@ from collections.abc import AsyncIterator
 from dataclasses import dataclass
 
 import pytest
+import structlog
 
 from tests.fakes import FakeUserService
+from tests.postgres import postgres_server, postgres_url
 from tests.servers import serving
+
+__all__ = ["postgres_server", "postgres_url"]  # fixtures that live beside the server they start
 
 
 @dataclass(frozen=True)
@@ -23,3 +27,10 @@ async def users() -> AsyncIterator[RunningUserService]:
     fake = FakeUserService()
     async with serving(fake.app) as url:
         yield RunningUserService(fake, url)
+
+
+@pytest.fixture(autouse=True)
+def fresh_logging() -> None:
+    """Forget how the service of an earlier test logged."""
+    structlog.reset_defaults()
+    structlog.contextvars.clear_contextvars()

@@ -34,7 +34,12 @@ async def build(settings: UserSettings) -> AsyncIterator[State]:
             database, passphrase=settings.signing_key_passphrase.get_secret_value(), now_ms=epoch_ms()
         )
         issuer = _issuer(settings, keys)
-        authentication = Authentication(passwords, issuer, settings.refresh_token_days * DAY_MS)
+        authentication = Authentication(
+            passwords,
+            issuer,
+            refresh_token_ms=settings.refresh_token_days * DAY_MS,
+            session_ms=settings.session_days * DAY_MS,
+        )
         expected = Expected(issuer=settings.token_issuer, audience=settings.token_audience)
         yield {
             "database": database,

@@ -20,6 +20,9 @@ class UserSettings(ServiceSettings):
     access_token_s: int = Field(900, ge=60, le=3600, description="seconds a user's access token is valid")
     service_token_s: int = Field(900, ge=60, le=3600, description="seconds a service's access token is valid")
     refresh_token_days: int = Field(30, ge=1, le=365, description="days a refresh token can be used")
+    session_days: int = Field(
+        90, ge=1, le=3650, description="days after which a session ends, however often it was refreshed"
+    )
     password_workers: int = Field(1, ge=1, le=64, description="threads that hash passwords")
     password_queue: int = Field(
         8,

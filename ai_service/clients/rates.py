@@ -1,6 +1,7 @@
 """Keeps the dated currency rates in memory, for every base currency that was asked for."""
 
 import asyncio
+from collections.abc import Iterable
 
 import httpx
 import structlog
@@ -18,11 +19,13 @@ _log = structlog.get_logger()
 class RatesClient:
     """Rate tables by base currency; fetched in the background, so that no transaction waits for them."""
 
-    def __init__(self, client: httpx.AsyncClient, tokens: ServiceTokens, *, refresh_s: float) -> None:
+    def __init__(
+        self, client: httpx.AsyncClient, tokens: ServiceTokens, *, refresh_s: float, wanted: Iterable[str]
+    ) -> None:
         self._client = client
         self._tokens = tokens
         self._refresh_s = refresh_s
-        self._wanted: set[str] = {"EUR", "USD"}
+        self._wanted = {"EUR", "USD", *wanted}
         self._news = asyncio.Event()
         self._book = RateBook()
         self._asked = False

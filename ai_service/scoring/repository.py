@@ -137,6 +137,16 @@ def last_sequences(connection: Connection) -> dict[str, int]:
     return {row.institution_id: row.last for row in rows}
 
 
+def base_currencies(connection: Connection) -> set[str]:
+    """Return the base currencies of the institutions that have decisions."""
+    latest = select(decisions.c.record).join(
+        decision_sequences,
+        (decision_sequences.c.institution_id == decisions.c.institution_id)
+        & (decision_sequences.c.last == decisions.c.decision_sequence),
+    )
+    return {parse_record(body)["institution"]["base_currency"] for body in connection.scalars(latest)}
+
+
 def records_after(
     connection: Connection, institution_id: str, *, sequence: int, since_ms: int
 ) -> Iterator[bytes]:

@@ -47,6 +47,7 @@ class Authentication:
     passwords: Passwords
     issuer: TokenIssuer
     refresh_token_ms: int
+    session_ms: int
 
     async def login(self, session: AsyncSession, credentials: Credentials, *, now_ms: int) -> Tokens:
         """Check the password and start a session; raises `InvalidCredentialsError`."""
@@ -70,6 +71,7 @@ class Authentication:
         if presented is None or presented.session.ended_at_ms or presented.account.user.disabled_at_ms:
             raise InvalidRefreshTokenError
         if first_use:
+            await repository.forget_expired(session, presented.account.user.user_id, now_ms=now_ms)
             return await self._issue(session, presented.account, presented.session, now_ms=now_ms)
         if presented.token.used_at_ms is None:
             raise InvalidRefreshTokenError
@@ -107,7 +109,7 @@ class Authentication:
             now_ms=now_ms,
         )
         refresh_token = new_refresh_token()
-        family.expires_at_ms = now_ms + self.refresh_token_ms
+        family.expires_at_ms = min(now_ms + self.refresh_token_ms, family.created_at_ms + self.session_ms)
         await session.flush()  # the session's row comes before that of its token
         session.add(
             RefreshTokenRow(

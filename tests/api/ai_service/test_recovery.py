@@ -2,6 +2,7 @@ from pathlib import Path
 
 import pytest
 
+from common.contracts.institutions import Institution, InstitutionMode
 from tests.api.ai_service.conftest import OpenAi
 from tests.fake_targets import FakeTargets
 
@@ -45,3 +46,26 @@ class TestVelocityAfterARestart:
             await third.score(transaction_id="next")
 
         assert '"count_by_customer_24h":4.0' in targets.records[-1]["body"]
+
+
+class TestRatesAfterARestart:
+    async def test_are_there_for_every_institution_that_was_seen_before(
+        self, open_ai: OpenAi, targets: FakeTargets
+    ) -> None:
+        swiss = Institution(institution_id="ins_swiss", mode=InstitutionMode.SANDBOX, base_currency="CHF")
+        targets.tables["CHF"] = [
+            {
+                "base_currency": "CHF",
+                "as_of": "2026-01-01",
+                "source": "test",
+                "is_sample": False,
+                "rates": {"EUR": "0.9"},
+            }
+        ]
+        async with open_ai() as before:
+            await before.score(institution=swiss)
+
+        async with open_ai() as after:
+            answer = (await after.score(institution=swiss, transaction_id="next")).json()
+
+        assert answer["degraded"] == []

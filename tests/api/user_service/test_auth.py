@@ -7,6 +7,7 @@ from argon2 import PasswordHasher
 from pydantic import SecretStr
 
 from common.app import create_app
+from common.clock import epoch_ms
 from tests.api.user_service.conftest import (
     AI_SECRET,
     PASSWORD,
@@ -113,6 +114,20 @@ class TestRefresh:
         assert renewed["refresh_token"] != admin.refresh_token
         assert renewed["access_token"] != admin.access_token
         assert me.status_code == 200
+
+    async def test_never_reach_beyond_the_end_of_the_session(
+        self, client: httpx.AsyncClient, admin: Admin, database: sqlite3.Connection
+    ) -> None:
+        ninety_days_ms = 90 * 86_400_000
+        started = epoch_ms() - ninety_days_ms + 60_000
+        database.execute("UPDATE sessions SET created_at_ms = ?", (started,))
+        database.commit()
+
+        renewed = await refresh(client, admin.refresh_token)
+
+        assert renewed.status_code == 200
+        ends = database.execute("SELECT max(expires_at_ms) FROM refresh_tokens WHERE used_at_ms IS NULL")
+        assert ends.fetchone() == (started + ninety_days_ms,)
 
     async def test_goes_on_with_the_newest_token(self, client: httpx.AsyncClient, admin: Admin) -> None:
         token = admin.refresh_token
