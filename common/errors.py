@@ -14,6 +14,7 @@ from starlette.exceptions import HTTPException
 
 PROBLEM_TYPE = "urn:assay:problem:"
 _FIELD = re.compile(r"(?!.*[0-9]{5})[A-Za-z_][A-Za-z0-9_]{0,39}\Z")
+_FREE_KEYS = "metadata"  # the one field whose keys callers choose
 _EMAIL_MESSAGE = "value is not a valid email address"
 # pydantic's messages of these types hold a part of what was sent
 _TELLING_TYPES = frozenset({"union_tag_invalid", "uuid_parsing", "url_parsing", "get_attribute_error"})
@@ -154,21 +155,20 @@ async def _validation_error(_request: Request, error: Exception) -> Response:
         status=422,
         type_="invalid-request",
         title="The request has values this service does not take",
-        errors=[{"field": _field(item["loc"]), "message": _message(item)} for item in found[:20]],
+        errors=[{"field": _field(item), "message": _message(item)} for item in found[:20]],
     )
 
 
-def _field(location: Sequence[int | str]) -> str:
-    """Name a field; a key that could not be one of our own names may hold anything and is not repeated."""
-    parts = []
-    for part in location:
-        if isinstance(part, int):
-            parts.append(str(part))
-        elif _FIELD.fullmatch(part):
-            parts.append(part)
-        else:
-            parts.append("?")
-    return ".".join(parts)
+def _field(item: Mapping[str, Any]) -> str:
+    """Name a field by our own names; a key that the caller made up may hold anything and is not repeated."""
+    location: list[int | str] = list(item["loc"])
+    ours = len(location) - (item["type"] == "extra_forbidden")
+    if _FREE_KEYS in location:
+        ours = min(ours, location.index(_FREE_KEYS) + 1)
+    return ".".join(
+        str(part) if isinstance(part, int) or (position < ours and _FIELD.fullmatch(part)) else "?"
+        for position, part in enumerate(location)
+    )
 
 
 def _message(item: Mapping[str, Any]) -> str:

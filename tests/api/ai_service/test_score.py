@@ -285,7 +285,7 @@ class TestRefusals:
         assert response.json()["type"] == "urn:assay:problem:event-time-ahead"
 
     async def test_wrong_fields_are_named_and_their_values_are_not(self, ai: Ai) -> None:
-        response = await ai.score(amount="CANARY-1", currency="CANARY-2", canary_field="CANARY-3")
+        response = await ai.score(amount="CANARY-1", currency="CANARY-2", CANARY_FIELD="CANARY-3")
 
         problem = response.json()
         assert response.status_code == 422
@@ -293,9 +293,18 @@ class TestRefusals:
         assert {error["field"] for error in problem["errors"]} == {
             "body.amount",
             "body.currency",
-            "body.canary_field",
+            "body.?",
         }
         assert "CANARY" not in response.text
+
+    async def test_keys_that_the_caller_chose_are_not_repeated(self, ai: Ai) -> None:
+        response = await ai.score(metadata={"canary_key": None, "CANARY KEY": 1})
+
+        assert {error["field"] for error in response.json()["errors"]} <= {
+            "body.metadata.?",
+            "body.metadata.?.?",
+        }
+        assert "canary" not in response.text.lower()
 
     @pytest.mark.parametrize("headers", [{}, {"Authorization": "Bearer x"}, {"Authorization": "Basic eDp5"}])
     async def test_a_caller_without_a_token(self, ai: Ai, headers: dict[str, str]) -> None:

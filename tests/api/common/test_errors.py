@@ -109,27 +109,15 @@ class TestInvalidRequests:
         ]
 
     @pytest.mark.parametrize(
-        ("name", "shown"),
-        [
-            ("extra_field", "body.extra_field"),
-            ("x" * 41, "body.?"),
-            ("card4111111111111111", "body.?"),
-            ("4111111111111111", "body.?"),
-            ("eyJhbGciOi.J9.x", "body.?"),
-            ("<script>", "body.?"),
-            ("__proto__", "body.__proto__"),
-            ("é", "body.?"),
-            ("", "body.?"),
-            ("a\nb", "body.?"),
-        ],
+        "name", ["extra_field", CANARY, "4111111111111111", "<script>", "__proto__", "é", "", "a\nb"]
     )
-    async def test_name_an_unknown_field_only_when_it_could_be_a_name(
-        self, client: httpx.AsyncClient, name: str, shown: str
+    async def test_do_not_repeat_the_name_of_an_unknown_field(
+        self, client: httpx.AsyncClient, name: str
     ) -> None:
         response = await client.post("/v1/things", json={"count": 1, name: CANARY})
 
         errors = assert_problem(response, 422, "invalid-request")["errors"]
-        assert errors == [{"field": shown, "message": "this field is not known"}]
+        assert errors == [{"field": "body.?", "message": "this field is not known"}]
         assert CANARY not in response.text
 
     @pytest.mark.parametrize(
