@@ -1,8 +1,9 @@
 """Whole stacks for tests: every service a process, on free ports, with data in a folder of the test."""
 
+import random
 import socket
 from collections.abc import Iterator
-from contextlib import ExitStack, contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 
 from local_stack.files import StackFiles
@@ -10,16 +11,23 @@ from local_stack.settings import GeoProvider, StackSettings
 from local_stack.stack import Stack, owned_stack
 from tests.models import save_test_model
 
+PORTS = range(20_000, 32_000)
 PORT_SETTINGS = [name for name in StackSettings.model_fields if name.endswith("_port")]
 
 
 def free_ports(count: int) -> list[int]:
-    """Return that many different ports that were free a moment ago."""
-    with ExitStack() as opened:
-        probes = [opened.enter_context(socket.socket()) for _ in range(count)]
-        for probe in probes:
-            probe.bind(("127.0.0.1", 0))
-        return [int(probe.getsockname()[1]) for probe in probes]
+    """Return that many different ports that were free a moment ago.
+
+    They lie below those that the kernel gives to outgoing connections, so that none is taken while its part restarts.
+    """
+    found: list[int] = []
+    for port in random.sample(PORTS, len(PORTS)):
+        if len(found) == count:
+            break
+        with socket.socket() as probe, suppress(OSError):
+            probe.bind(("127.0.0.1", port))
+            found.append(port)
+    return found
 
 
 def stack_settings(var_dir: Path) -> StackSettings:

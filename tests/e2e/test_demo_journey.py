@@ -75,6 +75,7 @@ def running(settings: StackSettings) -> Iterator[tuple["subprocess.Popen[str]", 
             if LAST_WORDS_OF_THE_STATUS in output:
                 break
         try:
+            assert LAST_WORDS_OF_THE_STATUS in printed[-1], "".join(printed)
             yield process, "".join(printed)
         finally:
             if process.poll() is None:
