@@ -1,7 +1,9 @@
 """Databases: SQLite in one file or PostgreSQL, chosen by URL; the same tables and statements on both."""
 
+import sqlite3
+import time
 from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager
+from contextlib import asynccontextmanager, closing
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -18,6 +20,7 @@ from common.errors import PlatformError
 
 BUSY_TIMEOUT_MS = 5000
 CONNECT_TIMEOUT_S = 5
+RETRY_S = 0.02
 POOL_SIZE = 20
 MIGRATION_LOCK = 7_261_190_423  # any number; the same for every process that migrates
 _log = structlog.get_logger()
@@ -95,7 +98,7 @@ def insert_ignoring_repeats(connection: Connection, table: Table) -> Insert:
 def migrate(url: str, *, migrations: Path) -> None:
     """Apply every migration in the folder `migrations` that the database at `url` does not have yet."""
     if _is_sqlite(url):
-        _make_folder(url)
+        _make_file(url)
     engine = writing_engine(url)
     try:
         with engine.begin() as connection:
@@ -161,7 +164,23 @@ def _set_pragmas(connection: Any, _record: Any) -> None:  # noqa: ANN401 - a DBA
     cursor.close()
 
 
-def _make_folder(url: str) -> None:
+def _make_file(url: str) -> None:
+    """Make the file and its folder, and turn its write-ahead log on, which lasts.
+
+    SQLite does not wait for other processes while it turns the log on, so those that start together try again.
+    """
     database = make_url(url).database
-    if database and database != ":memory:":
-        Path(database).parent.mkdir(parents=True, exist_ok=True)
+    if not database or database == ":memory:":
+        return
+    Path(database).parent.mkdir(parents=True, exist_ok=True)
+    deadline = time.monotonic() + BUSY_TIMEOUT_MS / 1000
+    while True:
+        try:
+            with closing(sqlite3.connect(database)) as connection:
+                connection.execute("PRAGMA journal_mode = WAL")
+        except sqlite3.OperationalError as error:
+            if error.sqlite_errorcode != sqlite3.SQLITE_BUSY or time.monotonic() > deadline:
+                raise
+            time.sleep(RETRY_S)
+        else:
+            return
