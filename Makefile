@@ -23,6 +23,9 @@ FIND_PYTHON = for python in "$${PYTHON:-python3}" python3.14 python3.13 python3.
 	  echo "On Debian or Ubuntu: apt install python3 python3-venv   (elsewhere: PYTHON=/path/to/python make ...)" >&2; \
 	  exit 1
 
+# not its script: that names the place where the environment was made, and a clone may be moved
+LINT_IMPORTS = from importlinter.cli import lint_imports_command; lint_imports_command()
+
 # $(call install,LOCK FILE,WORDS): install what LOCK FILE pins, unless exactly that was installed before.
 install = stamp="$(VENV)/.installed-$(1)"; \
 	if ! cmp -s "$(1)" "$$stamp"; then \
@@ -60,7 +63,7 @@ check: setup-dev ## Format, lint, types, import contracts, file sizes
 	@echo "==> Format"; $(PY) -m ruff format --check .
 	@echo "==> Lint"; $(PY) -m ruff check .
 	@echo "==> Types"; $(PY) -m mypy
-	@echo "==> Import contracts"; $(VENV)/bin/lint-imports
+	@echo "==> Import contracts"; $(PY) -c '$(LINT_IMPORTS)'
 	@echo "==> File sizes"; $(PY) -m tests.sizes
 
 .PHONY: format
@@ -75,6 +78,23 @@ model: setup ## Train the fraud model on simulated transactions, unless there is
 .PHONY: geoip
 geoip: setup ## Fetch the pinned GeoIP data, unless it is there
 	@$(PY) -m local_stack geoip
+
+COMPOSE_SECRETS := POSTGRES_PASSWORD S3_SECRET_ACCESS_KEY SIGNING_KEY_PASSPHRASE AI_SERVICE_SECRET \
+  ALERT_SERVICE_SECRET LOG_SERVICE_SECRET EXTERNAL_APIS_SERVICE_SECRET
+
+# A second time it changes nothing: with another passphrase no saved signing key opens. The containers run as another
+# user, who reads var/geoip.
+.PHONY: compose-env
+compose-env: ## Make what docker compose needs: secrets in var/compose.env, unless they are there, and var/geoip
+	@umask 077; mkdir -p var; \
+	if [ ! -d var/geoip ]; then mkdir -m 755 var/geoip; fi; \
+	if [ -e var/compose.env ]; then echo "var/compose.env is there already."; exit 0; fi; \
+	unfinished="$$(mktemp var/.compose.env.XXXXXX)"; trap 'rm -f "$$unfinished"' EXIT; \
+	for name in $(COMPOSE_SECRETS); do \
+	  value="$$(od -An -N24 -tx1 /dev/urandom | tr -d ' \n')"; echo "$$name=$$value" >> "$$unfinished"; \
+	done; \
+	mv -n "$$unfinished" var/compose.env; \
+	echo "Made var/compose.env. Keep it: the saved keys open with it alone."
 
 .PHONY: openapi
 openapi: setup-dev ## Write each service's OpenAPI description to docs/openapi/

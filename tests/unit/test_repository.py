@@ -64,7 +64,7 @@ class TestCompose:
     def test_follows_the_compose_specification(self) -> None:
         checked = subprocess.run(
             [
-                Path(sys.executable).with_name("check-jsonschema"),
+                *(sys.executable, "-m", "check_jsonschema"),
                 "--builtin-schema",
                 "vendor.compose-spec",
                 COMPOSE_FILE,
@@ -94,7 +94,7 @@ class TestCompose:
 
         assert settings.environment == "production"
         assert COMPOSE["services"][service]["command"] == ["python", "-m", service]
-        assert f"127.0.0.1:{settings.port}:{settings.port}" in COMPOSE["services"][service]["ports"]
+        assert f"127.0.0.1:{settings.port}:{settings.port}" in network_of(service)["ports"]
 
     def test_every_secret_has_to_be_given(self) -> None:
         for service in COMPOSE["services"].values():
@@ -108,16 +108,67 @@ class TestCompose:
             if name.endswith("_SERVICE_URL") or name.endswith("_SERVICES_URL"):
                 other = name.removesuffix("_URL").lower()
                 assert value == f"http://{other}:{COMPOSE['services'][other]['environment']['PORT']}"
+                assert other in names_in_the_network(other)
 
     def test_every_long_running_part_has_a_health_check(self) -> None:
         for name, service in COMPOSE["services"].items():
             assert ("test" in service["healthcheck"]) == (service.get("restart") != "no"), name
+
+    def test_each_image_is_built_by_one_service_that_the_others_wait_for(self) -> None:
+        services = COMPOSE["services"]
+        builders = {name: service["image"] for name, service in services.items() if "build" in service}
+        ours = {name: service for name, service in services.items() if service["image"] == "assay:local"}
+
+        assert list(builders.values()) == ["assay:local"]
+        for name, service in ours.items():
+            if name not in builders:
+                assert service["pull_policy"] == "never", name
+                assert {"condition": "service_completed_successfully"} in [
+                    service["depends_on"][builder] for builder in builders
+                ], name
+
+    def test_mails_go_over_a_loopback_that_no_restart_takes_away(self) -> None:
+        services = COMPOSE["services"]
+        sender = services["alert_service"]
+
+        assert (sender["environment"]["SMTP_HOST"], sender["environment"]["SMTP_SECURITY"]) == (
+            "127.0.0.1",
+            "none",
+        )
+        for service in (sender, services["mailbox"]):
+            assert service["network_mode"] == "service:mail_network"
+            assert service["depends_on"]["mail_network"]["condition"] == "service_healthy"
+        assert services["mail_network"]["command"] == ["sleep", "infinity"]
+
+    def test_no_folder_is_made_by_the_one_who_runs_containers(self) -> None:
+        mounts = [mount for service in COMPOSE["services"].values() for mount in service.get("volumes", [])]
+        binds = [mount for mount in mounts if isinstance(mount, dict)]
+
+        assert [mount["bind"] for mount in binds] == [{"create_host_path": False}]
+        assert all(
+            mount.partition(":")[0] in COMPOSE["volumes"] for mount in mounts if isinstance(mount, str)
+        )
 
     def test_no_port_is_open_beyond_this_machine(self) -> None:
         ports = [port for service in COMPOSE["services"].values() for port in service.get("ports", [])]
 
         assert ports
         assert all(port.startswith("127.0.0.1:") for port in ports)
+
+
+def network_of(service: str) -> dict[str, Any]:
+    """Return the service whose network `service` uses: its own, unless it says otherwise."""
+    chosen: str = COMPOSE["services"][service].get("network_mode", f"service:{service}")
+    found: dict[str, Any] = COMPOSE["services"][chosen.removeprefix("service:")]
+    return found
+
+
+def names_in_the_network(service: str) -> set[str]:
+    """Return the names under which the other containers find `service`."""
+    network = network_of(service)
+    if network is COMPOSE["services"][service]:
+        return {service}
+    return set(network["networks"]["default"]["aliases"])
 
 
 def filled_in(value: str) -> str:
@@ -150,6 +201,26 @@ class TestMakefile:
             "clean",
         } <= targets
         assert set(re.findall(r"^  (\S+)", listed, re.MULTILINE)) == targets
+
+    def test_makes_the_secrets_of_compose_once_and_for_this_user_alone(self, tmp_path: Path) -> None:
+        (tmp_path / "Makefile").write_text((PROJECT / "Makefile").read_text())
+        made = tmp_path / "var" / "compose.env"
+
+        def compose_env() -> str:
+            line = [_which("make"), "-C", tmp_path, "compose-env"]
+            subprocess.run(line, capture_output=True, check=True, timeout=30)
+            return made.read_text()
+
+        first, second = compose_env(), compose_env()
+
+        secrets = dict(line.split("=") for line in first.splitlines())
+        assert set(secrets) == {name for name, _ in REQUIRED_VALUE.findall(COMPOSE_FILE.read_text())}
+        assert all(re.fullmatch(r"[0-9a-f]{48}", value) for value in secrets.values())
+        assert len(set(secrets.values())) == len(secrets)
+        assert second == first
+        assert made.stat().st_mode & 0o777 == 0o600
+        assert (tmp_path / "var").stat().st_mode & 0o777 == 0o700
+        assert (tmp_path / "var" / "geoip").stat().st_mode & 0o777 == 0o755
 
     def test_says_what_to_install_when_there_is_no_python(self, tmp_path: Path) -> None:
         for tool in ("bash", "make", "cmp", "cat"):
