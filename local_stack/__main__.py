@@ -1,5 +1,6 @@
 """The commands of the local stack: `python -m local_stack --help`."""
 
+import os
 import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -10,9 +11,9 @@ from pydantic import ValidationError
 from rich.console import Console
 
 from local_stack import report
-from local_stack.demo import run_demo
+from local_stack.demo import PAYMENTS, run_demo
 from local_stack.errors import StackError
-from local_stack.files import StackFiles
+from local_stack.files import OTHERS, StackFiles
 from local_stack.preparation import provide_locations, provide_model
 from local_stack.running import run_in_foreground, stop_on_signals
 from local_stack.settings import StackSettings, load_stack_settings
@@ -38,7 +39,7 @@ def dev() -> None:
 
 @app.command()
 def demo(
-    payments: Annotated[int, typer.Option(min=1, help="how many simulated payments are sent")] = 2400,
+    payments: Annotated[int, typer.Option(min=1, help="how many simulated payments are sent")] = PAYMENTS,
 ) -> None:
     """Send simulated payments through the real services and count what arrived; 1 when anything is missing."""
     with _plain_failures(status_when_asked_to_stop=INTERRUPTED):
@@ -72,6 +73,7 @@ def _settings() -> StackSettings:
 @contextmanager
 def _plain_failures(*, status_when_asked_to_stop: int = 0) -> Iterator[None]:
     """Say in plain words what went wrong; being asked to stop is no failure of what would run for ever."""
+    os.umask(OTHERS)
     stop_on_signals()
     try:
         yield

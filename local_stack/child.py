@@ -10,6 +10,7 @@ from pathlib import Path
 
 import httpx
 
+from local_stack.files import OTHERS
 from local_stack.parts import Part
 
 PROJECT = Path(__file__).resolve().parents[1]
@@ -35,6 +36,7 @@ class Child:
                 stdout=log,
                 stderr=subprocess.STDOUT,
                 process_group=0,
+                umask=OTHERS,
             )
 
     @property

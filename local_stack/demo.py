@@ -3,7 +3,7 @@
 import asyncio
 import time
 from collections.abc import Iterator
-from contextlib import closing, contextmanager
+from contextlib import ExitStack, closing, contextmanager
 from dataclasses import dataclass
 
 from rich.console import Console
@@ -13,7 +13,7 @@ from common.clock import utc_now
 from common.contracts.transactions import Transaction
 from local_stack import report, service_secrets
 from local_stack.accounts import Login, access_token, register_sandbox
-from local_stack.errors import NotReadyError, StackError
+from local_stack.errors import AlreadyRunningError, NotReadyError, StackError
 from local_stack.evidence import Evidence
 from local_stack.files import StackFiles
 from local_stack.ownership import RunningStack, is_owned
@@ -23,6 +23,7 @@ from local_stack.sender import Answer, Sender
 from local_stack.settings import GeoProvider, StackSettings
 from local_stack.tally import Tally, tally
 
+PAYMENTS = 2400
 SEED = 20_261_102
 ARRIVE_WITHIN_S = 60.0
 LOOK_EVERY_S = 0.5
@@ -56,14 +57,18 @@ def run_demo(settings: StackSettings, console: Console, *, payments: int) -> Tal
 def _services(settings: StackSettings, console: Console) -> Iterator[Services]:
     """Yield the stack that runs already, or one that runs for the demo alone."""
     files = StackFiles(settings.var_dir.resolve())
-    if is_owned(files):
-        running = _await_running(settings, files)
-        console.print(f"Using the stack that runs already (process {running.pid})", highlight=False)
-        yield _where(files, {name: part.url for name, part in running.parts.items()})
-        return
     # made-up places have cities, and need nothing from outside
     provider = settings.geoip_provider or GeoProvider.MOCK
-    with started_stack(settings, console, geoip_provider=provider) as stack:
+    with ExitStack() as until_done:
+        try:
+            stack = until_done.enter_context(started_stack(settings, console, geoip_provider=provider))
+        except AlreadyRunningError:
+            stack = None
+        if stack is None:
+            running = _await_running(settings, files)
+            console.print(f"Using the stack that runs already (process {running.pid})", highlight=False)
+            yield _where(files, {name: part.url for name, part in running.parts.items()})
+            return
         console.print(
             f"Started {len(stack.parts)} parts for this demo; their logs are in {files.root / 'logs'}"
         )
@@ -85,11 +90,14 @@ def _where(files: StackFiles, urls: dict[str, str]) -> Services:
 
 
 def _await_running(settings: StackSettings, files: StackFiles) -> RunningStack:
+    """Wait for the other's stack: as long as it prepares, which may take minutes, and then until its parts are ready."""
     deadline = time.monotonic() + settings.ready_timeout_s
-    while time.monotonic() < deadline:
+    while is_owned(files) and time.monotonic() < deadline:
         running = RunningStack.read(files)
         if running is not None and running.ready:
             return running
+        if running is None:
+            deadline = time.monotonic() + settings.ready_timeout_s
         time.sleep(LOOK_EVERY_S)
     raise NotReadyError(f"The stack that uses {files.root} did not become ready.")
 

@@ -11,6 +11,7 @@ from urllib.parse import quote
 import boto3
 import orjson
 from botocore.config import Config
+from botocore.session import Session as BotocoreSession
 from sqlalchemy import create_engine, text
 
 from local_stack.accounts import Login
@@ -82,7 +83,9 @@ def _alerts(message: EmailMessage) -> set[str]:
 
 
 def _object_store(url: str) -> "S3Client":
-    return boto3.client(
+    # a profile that a person chose for AWS would be looked for here too
+    nobodys = BotocoreSession(session_vars={"profile": (None, None, None, None)})
+    return boto3.session.Session(botocore_session=nobodys).client(
         "s3",
         endpoint_url=url,
         region_name="us-east-1",

@@ -6,6 +6,8 @@ from dataclasses import dataclass
 from pathlib import Path
 
 PRIVATE = 0o600
+PRIVATE_FOLDER = 0o700
+OTHERS = 0o077  # as a umask: nobody else reads what is written
 
 
 @dataclass(frozen=True)

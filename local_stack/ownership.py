@@ -10,7 +10,7 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 
 from local_stack.errors import AlreadyRunningError
-from local_stack.files import StackFiles, write_private
+from local_stack.files import PRIVATE_FOLDER, StackFiles, write_private
 
 LEFT_OVER_WAIT_S = 20.0
 POLL_S = 0.1
@@ -52,7 +52,7 @@ class RunningStack:
 @contextmanager
 def owning(files: StackFiles) -> Iterator[None]:
     """Own the folder while the block runs; raises `AlreadyRunningError`. The kernel lets go when the process ends."""
-    files.root.mkdir(parents=True, exist_ok=True)
+    files.root.mkdir(parents=True, exist_ok=True, mode=PRIVATE_FOLDER)
     with files.lock.open("a") as lock:
         try:
             fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)

@@ -7,6 +7,7 @@ from local_stack.files import StackFiles
 from local_stack.settings import GeoProvider, StackSettings
 
 LOOPBACK = "127.0.0.1"
+RELOADED_DATA = ("*.yaml", "*.html", "*.txt")  # read by services beside their code
 BUCKET = "assay-archive"
 # the S3-compatible server checks no credentials, but boto3 wants some
 ACCESS_KEY_ID = "local-stack"
@@ -179,7 +180,9 @@ class _Layout:
     def _command(self, service: str, port: int) -> tuple[str, ...]:
         if not self.reload:
             return (service, "--port", str(port))
-        watched = ("--reload-dir", service, "--reload-dir", "common")
+        watched = ["--reload-dir", service, "--reload-dir", "common"]
+        for pattern in RELOADED_DATA:
+            watched += ["--reload-include", pattern]
         return (
             "uvicorn",
             f"{service}.main:app",

@@ -8,6 +8,8 @@ from local_stack.errors import StackError
 from local_stack.files import StackFiles
 from local_stack.settings import GeoProvider
 
+PUBLIC = 0o022  # location data is no secret, and containers read it as another user
+
 
 def prepare(files: StackFiles, *, geoip_provider: GeoProvider) -> None:
     """Make what is missing; raises `StackError` when that fails."""
@@ -35,10 +37,13 @@ def provide_locations(files: StackFiles) -> None:
         "external_apis_services.geoip.download",
         "--directory",
         str(files.geoip),
+        umask=PUBLIC,
     )
 
 
-def _run(failure: str, module: str, *arguments: str) -> None:
-    finished = subprocess.run([sys.executable, "-m", module, *arguments], cwd=PROJECT, check=False)
+def _run(failure: str, module: str, *arguments: str, umask: int = -1) -> None:
+    finished = subprocess.run(
+        [sys.executable, "-m", module, *arguments], cwd=PROJECT, check=False, umask=umask
+    )
     if finished.returncode != 0:
         raise StackError(failure)

@@ -58,7 +58,7 @@ def _first_steps(stack: Stack, login: Login) -> str:
     credentials = json.dumps({"email": login.email, "password": login.password})
     payment = json.dumps(
         {
-            "transaction_id": "first-1",
+            "transaction_id": "first-'$(date +%s)'",
             "event_time": "'$(date +%Y-%m-%dT%H:%M:%S%:z)'",
             "amount": "249.90",
             "currency": "EUR",

@@ -10,8 +10,6 @@ from rich.console import Console
 
 from local_stack import report
 from local_stack.accounts import kept_login
-from local_stack.files import StackFiles
-from local_stack.ownership import is_owned
 from local_stack.preparation import prepare
 from local_stack.settings import GeoProvider, StackSettings
 from local_stack.stack import Stack, owned_stack
@@ -35,11 +33,9 @@ def started_stack(
     settings: StackSettings, console: Console, *, geoip_provider: GeoProvider, reload: bool = False
 ) -> Iterator[Stack]:
     """Yield a stack whose every part is ready, and stop it at the end, in order, whatever happened."""
-    files = StackFiles(settings.var_dir.resolve())
-    if not is_owned(files):
-        prepare(files, geoip_provider=geoip_provider)
     with owned_stack(settings, geoip_provider=geoip_provider, reload=reload) as stack:
         try:
+            prepare(stack.files, geoip_provider=geoip_provider)
             _start(stack, console)
             yield stack
         finally:

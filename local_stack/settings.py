@@ -7,6 +7,8 @@ from pathlib import Path
 from pydantic import Field
 from pydantic_settings import BaseSettings, SettingsConfigDict
 
+HERE = ("127.0.0.1", "localhost")
+
 
 class GeoProvider(StrEnum):
     """Where the stack's locations come from."""
@@ -47,5 +49,17 @@ def load_stack_settings() -> StackSettings:
 
 
 def inherited_environment() -> dict[str, str]:
-    """Return what the parts inherit; what the stack decides for them is laid over it."""
-    return dict(os.environ)
+    """Return what the parts inherit; what the stack decides for them is laid over it.
+
+    They meet on this machine, never through a proxy, and their S3 server is no account at AWS: boto3 would take both
+    from the environment.
+    """
+    kept = {name: value for name, value in os.environ.items() if not name.startswith("AWS_")}
+    direct = _without_proxy(kept.get("no_proxy") or kept.get("NO_PROXY") or "")
+    return {**kept, "no_proxy": direct, "NO_PROXY": direct}
+
+
+def _without_proxy(asked_for: str) -> str:
+    if asked_for.strip() == "*":
+        return "*"  # everything; beside other names it would mean nothing
+    return ",".join(filter(None, (asked_for, *HERE)))

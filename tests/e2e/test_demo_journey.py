@@ -12,17 +12,16 @@ from contextlib import contextmanager
 import httpx
 import pytest
 
-from common.clock import utc_now
 from local_stack.child import PROJECT
 from local_stack.files import StackFiles
 from local_stack.ownership import RunningStack, is_owned
 from local_stack.settings import StackSettings
 from tests.e2e.stacks import as_environment, stack_settings
-from tests.factories import transaction_body
 
 COMMAND_TIMEOUT_S = 240
 LAST_WORDS_OF_THE_STATUS = "Ctrl-C stops everything"
 PAYMENTS = 1000
+OUTCOMES = ("approve", "challenge", "review", "decline")
 
 
 @pytest.fixture(scope="module")
@@ -43,13 +42,14 @@ def settings(tmp_path_factory: pytest.TempPathFactory) -> StackSettings:
     return chosen
 
 
-def command(settings: StackSettings, *arguments: str) -> tuple[Sequence[str], dict[str, str]]:
-    environment = {**os.environ, **as_environment(settings), "GEOIP_PROVIDER": "mock", "COLUMNS": "120"}
+def command(settings: StackSettings, *arguments: str, **more: str) -> tuple[Sequence[str], dict[str, str]]:
+    chosen = {**as_environment(settings), "GEOIP_PROVIDER": "mock", "COLUMNS": "120", **more}
+    environment = {name: value for name, value in os.environ.items() if name.lower() != "no_proxy"} | chosen
     return [sys.executable, "-m", "local_stack", *arguments], environment
 
 
-def run(settings: StackSettings, *arguments: str) -> "subprocess.CompletedProcess[str]":
-    line, environment = command(settings, *arguments)
+def run(settings: StackSettings, *arguments: str, **more: str) -> "subprocess.CompletedProcess[str]":
+    line, environment = command(settings, *arguments, **more)
     return subprocess.run(
         line,
         cwd=PROJECT,
@@ -101,14 +101,15 @@ def is_listening(url: str) -> bool:
 
 class TestDemo:
     def test_everything_arrives_once_and_every_outcome_occurs(self, settings: StackSettings) -> None:
-        finished = run(settings, "demo", "--payments", str(PAYMENTS))
+        nowhere = "http://127.0.0.1:9"  # a proxy that answers nobody: parts talk without one
+        finished = run(settings, "demo", "--payments", str(PAYMENTS), HTTP_PROXY=nowhere, http_proxy=nowhere)
 
         assert finished.returncode == 0, finished.stdout + finished.stderr
         found = json.loads(finished.stdout.splitlines()[-1])
         assert found["acknowledged"] == found["saved"] == found["archived"] == PAYMENTS
         assert found["alerts_expected"] == found["alerts_delivered"] > 0
         assert (found["lost"], found["duplicates"]) == (0, 0)
-        for outcome in ("approve", "challenge", "review", "decline"):
+        for outcome in OUTCOMES:
             assert re.search(rf"│ {outcome} +│ +[1-9]", finished.stdout), finished.stdout
         assert re.search(r"p50 [0-9.]+ ms, p95 [0-9.]+ ms, p99 [0-9.]+ ms", finished.stdout)
 
@@ -125,24 +126,23 @@ class TestRun:
         with running(settings) as (process, printed):
             for part in parts(settings).parts.values():
                 assert part.url in printed
-            token_command = printed[printed.index("TOKEN=$(") :].split("\ncurl")[0]
+            commands = printed[printed.index("TOKEN=$(") : printed.index(LAST_WORDS_OF_THE_STATUS)]
             shown = subprocess.run(
-                ["bash", "-c", token_command + '; printf %s "$TOKEN"'],  # noqa: S607 - what a person would do
+                ["bash", "-c", commands],  # noqa: S607 - what a person would do
                 capture_output=True,
                 text=True,
                 check=True,
                 timeout=30,
             )
-            scored = httpx.post(
-                parts(settings).parts["ai_service"].url + "/v1/score",
-                headers={"Authorization": f"Bearer {shown.stdout}"},
-                json=transaction_body(event_time=utc_now().isoformat()),
-                trust_env=False,
-            )
+            paths = [StackFiles(settings.var_dir).login, *settings.var_dir.glob("*.db")]
             process.send_signal(signal.SIGTERM)
             assert process.wait(COMMAND_TIMEOUT_S) == 0
 
-        assert scored.status_code == 200, scored.text
+        scored = json.loads(shown.stdout)
+        assert scored["outcome"] in OUTCOMES
+        assert re.fullmatch(r"first-\d+", scored["transaction_id"])  # one that was not used before
+        assert len(paths) > 1
+        assert {path.stat().st_mode & 0o077 for path in paths} == {0}
         assert not is_owned(StackFiles(settings.var_dir))
 
     def test_a_second_one_says_that_it_runs_already_and_a_demo_uses_it(self, settings: StackSettings) -> None:

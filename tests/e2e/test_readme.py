@@ -9,6 +9,7 @@ from typing import Any
 import httpx
 import pytest
 
+from local_stack.demo import PAYMENTS
 from local_stack.settings import StackSettings
 from tests.e2e.stacks import running_stack
 
@@ -53,6 +54,9 @@ class TestReadme:
         assert shape(scored) == shape(REPLY)
         assert scored["transaction_id"] == REPLY["transaction_id"]
         assert scored["deliveries"]["audit"] == "delivered"
+
+    def test_says_how_many_payments_the_demo_sends(self) -> None:
+        assert f"streams {PAYMENTS:,} simulated payments" in README
 
     def test_links_to_what_exists(self) -> None:
         links = re.findall(r"\]\(([^)#]+)\)", README)

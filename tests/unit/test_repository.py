@@ -207,8 +207,9 @@ class TestMakefile:
         made = tmp_path / "var" / "compose.env"
 
         def compose_env() -> str:
-            line = [_which("make"), "-C", tmp_path, "compose-env"]
-            subprocess.run(line, capture_output=True, check=True, timeout=30)
+            subprocess.run(
+                [_which("make"), "-C", tmp_path, "compose-env"], capture_output=True, check=True, timeout=30
+            )
             return made.read_text()
 
         first, second = compose_env(), compose_env()

@@ -21,6 +21,12 @@ class TestOwning:
     def test_a_folder_nobody_used_is_free(self, tmp_path: Path) -> None:
         assert not is_owned(StackFiles(tmp_path / "new"))
 
+    def test_a_folder_it_makes_is_for_this_user_alone(self, tmp_path: Path) -> None:
+        files = StackFiles(tmp_path / "new")
+
+        with owning(files):
+            assert files.root.stat().st_mode & 0o777 == 0o700
+
     def test_a_second_stack_is_refused_and_told_where_the_first_is(self, tmp_path: Path) -> None:
         files = StackFiles(tmp_path)
         with owning(files):

@@ -1,5 +1,6 @@
 """What the stack is made of."""
 
+from itertools import pairwise
 from pathlib import Path
 
 import pytest
@@ -94,4 +95,6 @@ class TestStackParts:
 
         assert command[:2] == ("uvicorn", "ai_service.main:app")
         assert "common" in command
+        for data in ("*.yaml", "*.html", "*.txt"):
+            assert ("--reload-include", data) in pairwise(command)
         assert "--reload" in command

@@ -1,0 +1,64 @@
+"""Who starts a stack prepares it alone: the folder is owned before anything is trained."""
+
+import os
+import subprocess
+import sys
+import time
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from local_stack.child import PROJECT
+from local_stack.files import StackFiles
+from local_stack.ownership import is_owned
+from tests.e2e.stacks import as_environment, stack_settings
+
+TIMEOUT_S = 60
+
+
+@pytest.fixture
+def environment(tmp_path: Path) -> dict[str, str]:
+    settings = stack_settings(tmp_path / "var")
+    return {**os.environ, **as_environment(settings), "GEOIP_PROVIDER": "mock", "SETTINGS_FILE": os.devnull}
+
+
+@pytest.fixture
+def first(environment: dict[str, str]) -> Iterator["subprocess.Popen[bytes]"]:
+    """A first start, with no model yet."""
+    with subprocess.Popen(
+        [sys.executable, "-m", "local_stack", "run"],
+        cwd=PROJECT,
+        env=environment,
+        stdout=subprocess.DEVNULL,
+        stderr=subprocess.DEVNULL,
+    ) as process:
+        yield process
+        process.terminate()
+        process.wait(TIMEOUT_S)
+
+
+class TestPreparing:
+    def test_a_second_start_does_not_train_beside_the_first(
+        self, first: "subprocess.Popen[bytes]", environment: dict[str, str], tmp_path: Path
+    ) -> None:
+        files = StackFiles(tmp_path / "var")
+        deadline = time.monotonic() + TIMEOUT_S
+        while not is_owned(files):
+            assert first.poll() is None
+            assert time.monotonic() < deadline
+            time.sleep(0.05)
+
+        second = subprocess.run(
+            [sys.executable, "-m", "local_stack", "run"],
+            cwd=PROJECT,
+            env=environment,
+            capture_output=True,
+            text=True,
+            check=False,
+            timeout=TIMEOUT_S,
+        )
+
+        assert second.returncode == 1
+        assert "already starting" in second.stdout
+        assert first.poll() is None
