@@ -25,6 +25,8 @@ def fetch_archive(package: Package, directory: Path) -> Path:
         "--ignore-scripts",
         "--loglevel=error",
         "--no-update-notifier",
+        "--fetch-retries=1",  # who is offline wants to hear soon which file to place where
+        "--fetch-timeout=60000",
         f"--pack-destination={directory}",
         f"--cache={directory / 'cache'}",
     ]
