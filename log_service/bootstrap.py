@@ -12,6 +12,7 @@ from common.service_calls import open_service_calls
 from common.writer import DatabaseWriter
 from log_service.archive import repository
 from log_service.archive.archiver import Archiver
+from log_service.archive.ownership import owned
 from log_service.archive.reading import DatabaseReader
 from log_service.archive.s3_store import READERS, open_s3_store
 from log_service.archive.service import ArchiveReader
@@ -23,8 +24,12 @@ MIGRATIONS = Path(__file__).parent / "migrations"
 
 @asynccontextmanager
 async def build(settings: LogSettings) -> AsyncIterator[dict[str, Any]]:
-    """Open what the service uses; at the end, archive what can be archived in GRACEFUL_SHUTDOWN_S."""
+    """Open what the service uses; at the end, archive what can be archived in GRACEFUL_SHUTDOWN_S.
+
+    Raises `StartupError` when another process owns the database.
+    """
     async with AsyncExitStack() as opened:
+        ownership = await opened.enter_async_context(owned(settings.database_url))
         database = await opened.enter_async_context(
             open_database(settings.database_url, migrations=MIGRATIONS)
         )
@@ -42,6 +47,7 @@ async def build(settings: LogSettings) -> AsyncIterator[dict[str, Any]]:
             wake_after=settings.archive_object_records,
         )
         archiver = Archiver(
+            ownership=ownership,
             reader=reader,
             writer=writer,
             spool=spool,

@@ -6,8 +6,10 @@ writes the same bytes under the same key, and the archive takes them once.
 
 import asyncio
 import time
+from collections.abc import Coroutine, Iterable
 from dataclasses import dataclass
 from enum import StrEnum
+from typing import Any
 
 import structlog
 
@@ -18,6 +20,7 @@ from common.writer import DatabaseWriter
 from log_service.archive import repository
 from log_service.archive.metrics import OBJECTS, OBJECTS_WAITING, PUT_SECONDS, TAMPERING
 from log_service.archive.objects import DamagedObjectError, compress, content_of, decompress, largest_size
+from log_service.archive.ownership import NotOwnerError, Ownership
 from log_service.archive.reading import DatabaseReader
 from log_service.archive.repository import Content, SealedObject
 from log_service.archive.s3_store import ArchiveUnavailableError, ObjectMissingError, PutOutcome, S3Store
@@ -42,6 +45,7 @@ class Attempt(StrEnum):
 class Archiver:
     """The two loops behind the spool: sealing and storing."""
 
+    ownership: Ownership
     reader: DatabaseReader
     writer: DatabaseWriter
     spool: AuditSpool
@@ -64,6 +68,7 @@ class Archiver:
 
     async def seal_due(self, *, interval_passed: bool) -> None:
         """Decide the objects that are due."""
+        await self.ownership.confirm()
         waiting_objects = await self.reader.run(repository.count_sealed)
         OBJECTS_WAITING.set(waiting_objects)
         least = least_records(
@@ -94,18 +99,20 @@ class Archiver:
 
     async def store_some(self, limit: int) -> list[Attempt]:
         """Try up to `limit` objects at the same time and return what became of each."""
+        await self.ownership.confirm()
         objects = await self.reader.run(lambda c: repository.sealed_objects(c, limit=limit))
-        return await asyncio.gather(*[self._store(sealed) for sealed in objects])
+        return await _all([self._store(sealed) for sealed in objects])
 
     async def finish(self, *, timeout_s: float) -> None:
         """Seal everything and store as much as `timeout_s` and the archive allow; the rest stays in the spool."""
         try:
             async with asyncio.timeout(timeout_s):
+                await self.ownership.confirm()
                 await self._seal(least=1)
                 while attempts := await self.store_some(self.concurrency):
                     if Attempt.FAILED in attempts:
                         break
-        except TimeoutError:
+        except (TimeoutError, NotOwnerError):
             _log.warning("archive.not_finished")
         _log.info("archive.finished", spooled=self.spool.spooled_records)
 
@@ -147,22 +154,37 @@ class Archiver:
         bodies = await self.reader.run(lambda c: repository.bodies_of(c, sealed.object_id))
         data = await asyncio.to_thread(_packed, bodies, sealed)
         if data is None:
-            TAMPERING.labels("spool").inc()
-            _log.error("spool.damaged", key=sealed.key)
-            await self.writer.run(lambda c: repository.mark_damaged(c, sealed.object_id))
-            return Attempt.DAMAGED
+            return await self._give_up_damaged(sealed)
         with PUT_SECONDS.time():
             outcome = await self.store.put(sealed.key, data, facts=_facts(sealed))
         if outcome is PutOutcome.TAKEN and not await self._is_ours(sealed):
-            TAMPERING.labels("object").inc()
-            _log.error("object.conflict", key=sealed.key, sha256=sealed.sha256)
-            await self.writer.run(lambda c: repository.mark_conflict(c, sealed.object_id))
-            return Attempt.CONFLICT
+            return await self._give_up_conflict(sealed)
         now = epoch_ms()
-        await self.writer.run(lambda c: repository.mark_stored(c, sealed.object_id, now=now))
+        if not await self.writer.run(lambda c: repository.mark_stored(c, sealed.object_id, now=now)):
+            return await self._settled_before(sealed)
         await self._clear(sealed.object_id)
         _log.info("object.stored", key=sealed.key, records=sealed.record_count, bytes=len(data))
         return Attempt.STORED
+
+    async def _give_up_damaged(self, sealed: SealedObject) -> Attempt:
+        if not await self.writer.run(lambda c: repository.mark_damaged(c, sealed.object_id)):
+            return await self._settled_before(sealed)
+        TAMPERING.labels("spool").inc()
+        _log.error("spool.damaged", key=sealed.key)
+        return Attempt.DAMAGED
+
+    async def _give_up_conflict(self, sealed: SealedObject) -> Attempt:
+        if not await self.writer.run(lambda c: repository.mark_conflict(c, sealed.object_id)):
+            return await self._settled_before(sealed)
+        TAMPERING.labels("object").inc()
+        _log.error("object.conflict", key=sealed.key, sha256=sealed.sha256)
+        return Attempt.CONFLICT
+
+    async def _settled_before(self, sealed: SealedObject) -> Attempt:
+        """Return what became of an object that somebody settled after it was listed."""
+        state = await self.reader.run(lambda c: repository.state_of(c, sealed.object_id))
+        _log.warning("object.settled_before", key=sealed.key, state=state.value)
+        return Attempt(state.value)
 
     async def _clear(self, object_id: int) -> None:
         """Drop the bodies of a stored object, a few in each transaction so that nobody waits long to commit."""
@@ -207,6 +229,17 @@ def _facts(sealed: SealedObject) -> dict[str, str]:
         "first-sequence": str(sealed.first_sequence),
         "last-sequence": str(sealed.last_sequence),
     }
+
+
+async def _all(tries: Iterable[Coroutine[Any, Any, Attempt]]) -> list[Attempt]:
+    """Return what became of every try. What one raises is raised once all have ended: none goes on unseen."""
+    ended = await asyncio.gather(*tries, return_exceptions=True)
+    attempts = []
+    for attempt in ended:
+        if isinstance(attempt, BaseException):
+            raise attempt
+        attempts.append(attempt)
+    return attempts
 
 
 async def _wait(event: asyncio.Event, timeout_s: float) -> bool:

@@ -215,17 +215,15 @@ def bodies_of(connection: Connection, object_id: int) -> list[bytes]:
     )
 
 
-def mark_stored(connection: Connection, object_id: int, *, now: int) -> None:
-    """Note that an object is in the archive; its bodies are dropped next."""
-    connection.execute(
-        update(objects)
-        .where(objects.c.object_id == object_id)
-        .values(
-            state=ObjectState.STORED.value,
-            stored_at=now,
-            attempts=objects.c.attempts + 1,
-            last_error=None,
-        )
+def mark_stored(connection: Connection, object_id: int, *, now: int) -> bool:
+    """Note that an object is in the archive; its bodies are dropped next. False when it is not sealed any more."""
+    return _settle(
+        connection,
+        object_id,
+        state=ObjectState.STORED.value,
+        stored_at=now,
+        attempts=objects.c.attempts + 1,
+        last_error=None,
     )
 
 
@@ -252,36 +250,54 @@ def mark_cleared(connection: Connection, object_id: int) -> None:
     connection.execute(update(objects).where(objects.c.object_id == object_id).values(has_bodies=False))
 
 
-def mark_failed(connection: Connection, object_id: int, *, error: str) -> None:
-    """Note a failed attempt; the object stays sealed and is tried again."""
-    connection.execute(
-        update(objects)
-        .where(objects.c.object_id == object_id)
-        .values(attempts=objects.c.attempts + 1, last_error=error[:200])
+def mark_failed(connection: Connection, object_id: int, *, error: str) -> bool:
+    """Note a failed attempt; the object stays sealed and is tried again. False when it is not sealed any more."""
+    return _settle(connection, object_id, attempts=objects.c.attempts + 1, last_error=error[:200])
+
+
+def mark_damaged(connection: Connection, object_id: int) -> bool:
+    """Give up an object whose bodies changed after it was sealed; they stay where they are.
+
+    False when it is not sealed any more: then its bodies are gone because it is in the archive.
+    """
+    return _settle(
+        connection,
+        object_id,
+        state=ObjectState.DAMAGED.value,
+        last_error="the spool does not hold what was sealed",
     )
 
 
-def mark_damaged(connection: Connection, object_id: int) -> None:
-    """Give up an object whose bodies changed after it was sealed; they stay where they are."""
-    connection.execute(
-        update(objects)
-        .where(objects.c.object_id == object_id)
-        .values(state=ObjectState.DAMAGED.value, last_error="the spool does not hold what was sealed")
+def mark_conflict(connection: Connection, object_id: int) -> bool:
+    """Give up an object whose key holds something else; its records wait for a later object again.
+
+    False when it is not sealed any more; then nothing was changed.
+    """
+    gave_up = _settle(
+        connection,
+        object_id,
+        state=ObjectState.CONFLICT.value,
+        attempts=objects.c.attempts + 1,
+        last_error="something else lies under this key",
+    )
+    if gave_up:
+        connection.execute(update(records).where(records.c.object_id == object_id).values(object_id=None))
+    return gave_up
+
+
+def state_of(connection: Connection, object_id: int) -> ObjectState:
+    """Return what became of an object so far."""
+    return ObjectState(
+        connection.execute(select(objects.c.state).where(objects.c.object_id == object_id)).scalar_one()
     )
 
 
-def mark_conflict(connection: Connection, object_id: int) -> None:
-    """Give up an object whose key holds something else; its records wait for a later object again."""
-    connection.execute(
-        update(objects)
-        .where(objects.c.object_id == object_id)
-        .values(
-            state=ObjectState.CONFLICT.value,
-            attempts=objects.c.attempts + 1,
-            last_error="something else lies under this key",
-        )
+def _settle(connection: Connection, object_id: int, **changes: object) -> bool:
+    """Change an object that is still sealed: whoever listed it may be late, and what is stored stays stored."""
+    changed = connection.execute(
+        update(objects).where(objects.c.object_id == object_id, _IS_SEALED).values(**changes)
     )
-    connection.execute(update(records).where(records.c.object_id == object_id).values(object_id=None))
+    return changed.rowcount == 1
 
 
 def _of_group(group: Group) -> ColumnElement[bool]:

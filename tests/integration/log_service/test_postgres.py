@@ -11,6 +11,8 @@ from pathlib import Path
 import psycopg
 import pytest
 
+from common.errors import StartupError
+from log_service.archive.ownership import NotOwnerError, owned
 from tests.api.log_service.harness import (
     BUCKET,
     DAY,
@@ -76,6 +78,39 @@ async def postgres_url() -> AsyncIterator[str]:
         server.terminate()
         await server.wait()
         shutil.rmtree(folder)
+
+
+class TestOwnership:
+    async def test_is_taken_back_when_its_connection_was_cut_and_refused_to_others(
+        self, postgres_url: str
+    ) -> None:
+        async with owned(postgres_url) as ownership:
+            await asyncio.to_thread(cut_all_others, postgres_url)
+
+            await ownership.confirm()
+
+            with pytest.raises(StartupError):
+                async with owned(postgres_url, wait_s=0):
+                    pass
+        async with owned(postgres_url, wait_s=0) as ownership:
+            await ownership.confirm()
+
+    async def test_is_lost_to_another_one_that_was_faster(self, postgres_url: str) -> None:
+        async with owned(postgres_url) as first:
+            await asyncio.to_thread(cut_all_others, postgres_url)
+
+            async with owned(postgres_url, wait_s=0):
+                with pytest.raises(NotOwnerError):
+                    await first.confirm()
+
+
+def cut_all_others(url: str) -> None:
+    """End every other connection, as a restart of the server does."""
+    with psycopg.connect(url, connect_timeout=2) as connection:
+        connection.execute(
+            "SELECT pg_terminate_backend(pid, 5000) FROM pg_stat_activity"
+            " WHERE pid <> pg_backend_pid() AND usename = current_user"
+        )
 
 
 class TestOverPostgres:

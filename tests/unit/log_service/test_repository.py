@@ -14,6 +14,7 @@ from log_service.archive.objects import content_of
 from log_service.archive.queries import After
 from log_service.archive.records import RecordConflictError, checked
 from log_service.archive.repository import Content, RecordsMovedError
+from log_service.archive.schemas import ObjectState
 from log_service.archive.sealing import Group
 from log_service.bootstrap import MIGRATIONS
 from tests.api.log_service.harness import BANK, DAY, RIVAL, make_record, make_records
@@ -190,6 +191,29 @@ class TestAfterAnAttempt:
         assert queries.count_of_day(connection, BANK, DAY) == (2, 0)
 
 
+class TestSettledObjects:
+    @pytest.mark.parametrize(
+        "late",
+        [
+            lambda c: repository.mark_damaged(c, 1),
+            lambda c: repository.mark_conflict(c, 1),
+            lambda c: repository.mark_failed(c, 1, error="late"),
+            lambda c: repository.mark_stored(c, 1, now=NOW + 1),
+        ],
+    )
+    def test_stay_as_they_are(self, connection: Connection, late: Callable[[Connection], bool]) -> None:
+        repository.accept(connection, [checked(make_records(2))])
+        seal_next(connection)
+        repository.mark_stored(connection, 1, now=NOW)
+
+        changed = late(connection)
+
+        assert changed is False
+        assert repository.state_of(connection, 1) is ObjectState.STORED
+        assert len(repository.members(connection, 1)) == 2
+        assert queries.count_of_day(connection, BANK, DAY) == (2, 2)
+
+
 GROUP = Group(BANK.mode, BANK.institution_id, DAY, RecordKind.DECISION)
 
 
@@ -243,6 +267,9 @@ class TestPlans:
     def test_find_members_by_their_object(
         self, connection: Connection, run: Callable[[Connection], object]
     ) -> None:
+        repository.accept(connection, [checked(make_records(1))])
+        seal_next(connection)
+
         plan = plan_of(connection, run)
 
         assert "audit_records_by_object" in plan
