@@ -62,7 +62,9 @@ public = APIRouter(prefix="/v1/audit", route_class=StrictRoute, tags=["audit arc
     dependencies=[Depends(require_service(Scope.AUDIT_WRITE))],
     responses={
         **PROBLEMS,
-        409: {"description": "A record id came back with another body; nothing was kept (`record-conflict`)"},
+        409: {
+            "description": "A record id came back with another body or envelope; nothing was kept (`record-conflict`)"
+        },
         422: {"description": "A record cannot be archived; nothing was kept (`invalid-record`)"},
         503: {"description": "The spool is full, or too much is waiting (`overloaded`)"},
     },

@@ -1,6 +1,6 @@
 """The statements of the archive. Each function runs in the transaction of the connection it is given."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from datetime import date
 
@@ -51,7 +51,7 @@ def accept(
     connection: Connection, batches: Sequence[Sequence[SpoolRecord]]
 ) -> list[RecordsAccepted | Exception]:
     """Keep what is new in each batch. A batch with a conflict is refused as a whole and gets its error."""
-    known = _digests(connection, [record.record_id for batch in batches for record in batch])
+    known = _known(connection, [record.record_id for batch in batches for record in batch])
     fresh: list[SpoolRecord] = []
     results: list[RecordsAccepted | Exception] = []
     for batch in batches:
@@ -60,7 +60,7 @@ def accept(
         except RecordConflictError as error:
             results.append(error)
             continue
-        known.update({record.record_id: record.sha256 for record in new})
+        known.update({record.record_id: record.row for record in new})
         fresh += new
         results.append(RecordsAccepted(accepted=len(new), repeated=len(batch) - len(new)))
     if fresh:
@@ -71,20 +71,20 @@ def accept(
     return results
 
 
-def _digests(connection: Connection, record_ids: list[str]) -> dict[str, str]:
-    rows = connection.execute(
-        select(records.c.record_id, records.c.sha256).where(records.c.record_id.in_(record_ids))
-    )
-    return {row.record_id: row.sha256 for row in rows}
+def _known(connection: Connection, record_ids: list[str]) -> dict[str, Mapping[str, object]]:
+    """Return, by id, what is kept of the records that were accepted before: digest and envelope."""
+    kept = [column for column in records.c if column is not records.c.object_id]
+    rows = connection.execute(select(*kept).where(records.c.record_id.in_(record_ids)))
+    return {row["record_id"]: dict(row) for row in rows.mappings()}
 
 
-def _new(batch: Sequence[SpoolRecord], known: dict[str, str]) -> list[SpoolRecord]:
+def _new(batch: Sequence[SpoolRecord], known: Mapping[str, Mapping[str, object]]) -> list[SpoolRecord]:
     new: dict[str, SpoolRecord] = {}
     for record in batch:
         before = known.get(record.record_id)
         if before is None:
-            before = new.setdefault(record.record_id, record).sha256
-        if before != record.sha256:
+            before = new.setdefault(record.record_id, record).row
+        if before != record.row:
             raise RecordConflictError(record.record_id)
     return list(new.values())
 

@@ -91,19 +91,35 @@ def log_settings(
     return LogSettings(**{**chosen, **changes})
 
 
+def make_body(
+    record_id: str, sequence: int, *, institution: Institution, created_at: datetime, note: str
+) -> str:
+    """Make the body of a decision, with a note in place of most of what it holds."""
+    content = {
+        "kind": RecordKind.DECISION.value,
+        "institution": institution.model_dump(mode="json"),
+        "decision": {
+            "decision_id": record_id,
+            "decision_sequence": sequence,
+            "created_at": created_at.isoformat(),
+            "note": note,
+        },
+    }
+    return canonical_bytes(content).decode()
+
+
 def make_record(
     sequence: int = 1,
     *,
     institution: Institution = BANK,
     created_at: datetime = datetime(2026, 11, 2, 12, 0, tzinfo=UTC),
+    note: str = "geprüft",
     body: str | None = None,
     **changes: Any,  # noqa: ANN401 - any field
 ) -> AuditRecord:
-    """Make a record whose digest fits its body."""
+    """Make a record whose digest fits its body, and whose body says what the envelope says."""
     record_id = changes.pop("record_id", f"dec_{institution.institution_id}_{sequence:06d}")
-    text = (
-        body or canonical_bytes({"decision_id": record_id, "note": "geprüft", "sequence": sequence}).decode()
-    )
+    text = body or make_body(record_id, sequence, institution=institution, created_at=created_at, note=note)
     return AuditRecord(
         **{
             "record_id": record_id,
@@ -159,6 +175,14 @@ class RunningLogService:
 
         async def done() -> bool:
             return await self.totals(institution=institution, day=day) == wanted
+
+        await eventually(done)
+
+    async def spool_is_empty(self) -> None:
+        """Wait until nothing waits any more, which is a moment after it is archived."""
+
+        async def done() -> bool:
+            return await self.metric("assay_archive_spooled_records") == 0
 
         await eventually(done)
 

@@ -62,7 +62,7 @@ class TestConflict:
         await spooling.hand_over([make_record(1)])
         before = await spooling.metric('assay_archive_tampering_total{sign="record"}')
 
-        response = await spooling.hand_over([make_record(1, body='{"forged":true}')])
+        response = await spooling.hand_over([make_record(1, note="forged")])
 
         assert response.status_code == 409
         assert response.json()["type"] == "urn:assay:problem:record-conflict"
@@ -73,14 +73,14 @@ class TestConflict:
         first = make_record(1)
         await spooling.hand_over([first])
 
-        await spooling.hand_over([make_record(2), make_record(1, body='{"forged":true}')])
+        await spooling.hand_over([make_record(2), make_record(1, note="forged")])
 
         assert (await spooling.totals())["records"] == 1
         kept = await spooling.read(f"/v1/audit/records/{first.record_id}")
         assert kept.content == first.body.encode()
 
     async def test_refuses_two_bodies_for_one_id_in_one_batch(self, spooling: RunningLogService) -> None:
-        response = await spooling.hand_over([make_record(1), make_record(1, body='{"forged":true}')])
+        response = await spooling.hand_over([make_record(1), make_record(1, note="forged")])
 
         assert response.status_code == 409
         assert (await spooling.totals())["records"] == 0
@@ -89,7 +89,7 @@ class TestConflict:
         self, spooling: RunningLogService
     ) -> None:
         await spooling.hand_over([make_record(1)])
-        forged = [make_record(1, body='{"forged":true}')]
+        forged = [make_record(1, note="forged")]
 
         responses = await asyncio.gather(
             *[spooling.hand_over(forged if n % 2 else make_records(1, first=10 + n)) for n in range(10)]
@@ -105,6 +105,8 @@ class TestInvalidRecords:
             pytest.param({"sha256": "0" * 64}, id="a digest of something else"),
             pytest.param({"body": '{"a":1}\n{"b":2}'}, id="two lines"),
             pytest.param({"body": '"' + "x" * 262_144 + '"'}, id="too long"),
+            pytest.param({"body": '{"forged":true}'}, id="a body that is no decision"),
+            pytest.param({"institution_id": "ins_rival"}, id="an institution that the body does not name"),
             pytest.param({"sequence": 2**63}, id="a sequence no database holds"),
             pytest.param(
                 {"created_at": datetime.fromisoformat("0001-01-01T00:00:00+14:00")},
@@ -189,7 +191,7 @@ class TestFullSpool:
             refused = await service.hand_over(make_records(2, first=5))
             filled = await service.metric("assay_archive_spool_fill_ratio")
             await service.hand_over(make_records(1, first=5))  # five make an object full
-            await service.all_archived(5)
+            await service.spool_is_empty()
             taken = await service.hand_over(make_records(2, first=6))
 
         assert refused.status_code == 503

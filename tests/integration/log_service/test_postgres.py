@@ -131,7 +131,7 @@ class TestOverPostgres:
             await service.all_archived(60)
             await service.all_archived(5, institution=RIVAL)
             repeated = await service.hand_over(records)
-            forged = await service.hand_over([make_record(1, body='{"forged":true}')])
+            forged = await service.hand_over([make_record(1, note="forged")])
             day = await service.read(f"/v1/audit/days/{DAY}/records")
             objects = (await service.read(f"/v1/audit/days/{DAY}")).json()["objects"]
             spooled = await service.metric("assay_archive_spooled_records")

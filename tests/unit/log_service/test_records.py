@@ -1,19 +1,21 @@
-from datetime import datetime
+from datetime import UTC, datetime
 from typing import Any
 
 import pytest
 
+from common.contracts.institutions import InstitutionMode
 from log_service.archive.records import MAX_RECORD_BYTES, InvalidRecordError, checked
 from tests.api.log_service.harness import make_record
 
 
 class TestChecked:
     def test_keeps_the_bytes_of_the_body(self) -> None:
-        record = make_record(7, body='{"name":"Zoë"}')
+        record = make_record(7, note="Zoë")
 
         (kept,) = checked([record])
 
-        assert kept.body == b'{"name":"Zo\xc3\xab"}'
+        assert kept.body == record.body.encode()
+        assert b'"note":"Zo\xc3\xab"' in kept.body
         assert kept.record_id == record.record_id
         assert kept.row["sequence"] == 7
 
@@ -32,9 +34,9 @@ class TestChecked:
         assert kept.row["day"] == day
 
     def test_takes_the_longest_body(self) -> None:
-        body = '"' + "x" * (MAX_RECORD_BYTES - 2) + '"'
+        rest = MAX_RECORD_BYTES - len(make_record(note="").body.encode())
 
-        (kept,) = checked([make_record(body=body)])
+        (kept,) = checked([make_record(note="x" * rest)])
 
         assert len(kept.body) == MAX_RECORD_BYTES
 
@@ -43,8 +45,8 @@ class TestChecked:
         [
             {"sha256": "0" * 64},
             {"body": "{}\n"},
-            {"body": '"' + "x" * (MAX_RECORD_BYTES - 1) + '"'},
-            {"body": '"' + "é" * (MAX_RECORD_BYTES // 2) + '"'},
+            {"note": "x" * MAX_RECORD_BYTES},
+            {"note": "é" * (MAX_RECORD_BYTES // 2)},
             {"sequence": 2**63},
             {"created_at": datetime.fromisoformat("9999-12-31T23:59:59-01:00")},
         ],
@@ -52,3 +54,51 @@ class TestChecked:
     def test_names_the_place_of_what_cannot_be_kept(self, changes: dict[str, Any]) -> None:
         with pytest.raises(InvalidRecordError, match="record 1"):
             checked([make_record(1), make_record(**{"sequence": 2, **changes})])
+
+    @pytest.mark.parametrize(
+        "envelope",
+        [
+            {"record_id": "dec_other"},
+            {"sequence": 8},
+            {"institution_id": "ins_rival"},
+            {"institution_mode": InstitutionMode.LIVE},
+            {"created_at": datetime(2026, 11, 3, 12, 0, tzinfo=UTC)},
+        ],
+    )
+    def test_refuses_an_envelope_that_its_body_does_not_confirm(self, envelope: dict[str, Any]) -> None:
+        record = make_record(7).model_copy(update=envelope)
+
+        with pytest.raises(InvalidRecordError, match="envelope"):
+            checked([record])
+
+    @pytest.mark.parametrize(
+        ("said", "instead"),
+        [
+            ('"kind":"decision"', '"kind":"label"'),
+            ('"decision_sequence":1', '"decision_sequence":true'),
+            ('"decision_sequence":1', '"decision_sequence":1.0'),
+            ('"created_at":"2026-11-02T12:00:00+00:00"', '"created_at":"2026-11-02T12:00:00"'),
+            ('"created_at":"2026-11-02T12:00:00+00:00"', '"created_at":"today"'),
+            ('"created_at":"2026-11-02T12:00:00+00:00"', '"created_at":1'),
+            ('"institution":{', '"institution_":{'),
+            ('"decision":{', '"decision":[],"decision_":{'),
+        ],
+    )
+    def test_refuses_a_body_that_is_no_decision(self, said: str, instead: str) -> None:
+        body = make_record(1).body
+        assert said in body
+
+        with pytest.raises(InvalidRecordError, match="envelope"):
+            checked([make_record(1, body=body.replace(said, instead))])
+
+    @pytest.mark.parametrize("body", ["no JSON", "null", "[]", '"text"', "{}"])
+    def test_refuses_a_body_that_is_no_object(self, body: str) -> None:
+        with pytest.raises(InvalidRecordError, match="envelope"):
+            checked([make_record(1, body=body)])
+
+    def test_takes_a_time_written_in_another_zone(self) -> None:
+        record = make_record(created_at=datetime.fromisoformat("2026-11-02T14:00:00+02:00"))
+
+        (kept,) = checked([record.model_copy(update={"created_at": record.created_at.astimezone(UTC)})])
+
+        assert kept.row["day"] == "2026-11-02"

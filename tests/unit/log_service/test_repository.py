@@ -3,7 +3,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from sqlalchemy import Connection, event
+from sqlalchemy import Connection, event, update
 from sqlalchemy.engine import Engine
 
 from common.canonical import sha256_hex
@@ -16,6 +16,7 @@ from log_service.archive.records import RecordConflictError, checked
 from log_service.archive.repository import Content, RecordsMovedError
 from log_service.archive.schemas import ObjectState
 from log_service.archive.sealing import Group
+from log_service.archive.tables import records
 from log_service.bootstrap import MIGRATIONS
 from tests.api.log_service.harness import BANK, DAY, RIVAL, make_record, make_records
 
@@ -69,7 +70,7 @@ def seal_next(connection: Connection, institution_id: str = BANK.institution_id,
 
 class TestAccept:
     def test_answers_each_batch_on_its_own(self, connection: Connection) -> None:
-        forged = [make_record(1, body='{"forged":true}')]
+        forged = [make_record(1, note="forged")]
         batches = [make_records(2), make_records(3), forged, make_records(1, first=9)]
 
         results = repository.accept(connection, [checked(batch) for batch in batches])
@@ -79,6 +80,19 @@ class TestAccept:
         assert isinstance(results[2], RecordConflictError)
         assert results[3] == RecordsAccepted(accepted=1, repeated=0)
         assert repository.count_spooled(connection) == 4
+
+    @pytest.mark.parametrize(
+        "kept", [{"institution_id": "ins_rival"}, {"day": "2026-11-01"}, {"sequence": 9}]
+    )
+    def test_refuses_a_repeat_whose_envelope_is_not_the_kept_one(
+        self, connection: Connection, kept: dict[str, Any]
+    ) -> None:
+        repository.accept(connection, [checked([make_record(1)])])
+        connection.execute(update(records).values(**kept))
+
+        (result,) = repository.accept(connection, [checked([make_record(1)])])
+
+        assert isinstance(result, RecordConflictError)
 
 
 class TestWaiting:
