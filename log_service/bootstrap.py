@@ -14,6 +14,7 @@ from log_service.archive import repository
 from log_service.archive.archiver import Archiver
 from log_service.archive.ownership import owned
 from log_service.archive.reading import DatabaseReader
+from log_service.archive.repository import Amount
 from log_service.archive.s3_store import READERS, open_s3_store
 from log_service.archive.service import ArchiveReader
 from log_service.archive.spool import AuditSpool
@@ -42,8 +43,8 @@ async def build(settings: LogSettings) -> AsyncIterator[dict[str, Any]]:
         opened.push_async_callback(writer.close)
         spool = AuditSpool(
             writer,
-            max_records=settings.spool_max_records,
-            spooled_records=await reader.run(repository.count_spooled),
+            most=Amount(settings.spool_max_records, settings.spool_max_bytes),
+            spooled=await reader.run(repository.count_spooled),
             wake_after=settings.archive_object_records,
         )
         archiver = Archiver(

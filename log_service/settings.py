@@ -46,3 +46,6 @@ class LogSettings(ServiceSettings):
     spool_max_records: int = Field(
         5_000_000, ge=1, description="records that may wait for the archive; more are refused with 503"
     )
+    spool_max_bytes: int = Field(
+        21_474_836_480, ge=1, description="bytes of records that may wait; more are refused with 503"
+    )

@@ -6,7 +6,7 @@ writes the same bytes under the same key, and the archive takes them once.
 
 import asyncio
 import time
-from collections.abc import Coroutine, Iterable
+from collections.abc import Coroutine, Iterable, Sequence
 from dataclasses import dataclass
 from enum import StrEnum
 from typing import Any
@@ -124,19 +124,26 @@ class Archiver:
 
     async def _seal_one(self, group: Group) -> int:
         """Decide one object of `group` and return how many records it took."""
-        records = await self.reader.run(
+        waiting = await self.reader.run(
             lambda c: repository.waiting_records(c, group, limit=self.object_records)
         )
+        records = waiting.records
+        if waiting.lost:
+            await self._give_up_lost(group, waiting.lost)
         if not records:
-            TAMPERING.labels("spool").inc()
-            _log.error("spool.damaged", institution_id=group.institution_id, day=group.day)
-            return 0
+            return len(waiting.lost)
         content = await asyncio.to_thread(_content, group, records)
         now = epoch_ms()
         key = await self.writer.run(lambda c: repository.seal(c, content, now=now))
         _log.info("object.sealed", key=key, records=len(records), sha256=content.sha256)
         self.sealed.set()
-        return len(records)
+        return len(records) + len(waiting.lost)
+
+    async def _give_up_lost(self, group: Group, lost: tuple[str, ...]) -> None:
+        """Raise the alarm for records without a body, once; the others go their way."""
+        count = await self.writer.run(lambda c: repository.give_up_lost(c, lost))
+        TAMPERING.labels("spool").inc(count)
+        _log.error("spool.damaged", institution_id=group.institution_id, day=group.day, records=count)
 
     async def _store(self, sealed: SealedObject) -> Attempt:
         """Try one object; never raises for anything the archive does."""
@@ -204,7 +211,7 @@ class Archiver:
         return sha256_hex(content) == sealed.sha256
 
 
-def _content(group: Group, records: list[WaitingRecord]) -> Content:
+def _content(group: Group, records: Sequence[WaitingRecord]) -> Content:
     content = content_of([record.body for record in records])
     return Content(
         group=group,

@@ -4,7 +4,10 @@ from prometheus_client import Counter, Gauge, Histogram
 
 RECORDS = Counter("assay_audit_records_total", "Records handed over, by what became of them.", ["result"])
 SPOOLED = Gauge("assay_archive_spooled_records", "Records that wait in the spool with their body.")
-SPOOL_FILL = Gauge("assay_archive_spool_fill_ratio", "Waiting records as a part of SPOOL_MAX_RECORDS.")
+SPOOLED_BYTES = Gauge("assay_archive_spooled_bytes", "Length of the bodies that wait in the spool.")
+SPOOL_FILL = Gauge(
+    "assay_archive_spool_fill_ratio", "How full the spool is, by SPOOL_MAX_RECORDS or SPOOL_MAX_BYTES."
+)
 OBJECTS_WAITING = Gauge("assay_archive_waiting_objects", "Objects that are sealed and not stored yet.")
 OBJECTS = Counter(
     "assay_archive_objects_total", "Attempts to store an object, by what became of them.", ["result"]

@@ -1,10 +1,21 @@
 """The statements of the archive. Each function runs in the transaction of the connection it is given."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import date
+from typing import Any
 
-from sqlalchemy import ColumnElement, Connection, and_, delete, func, insert, literal_column, select, update
+from sqlalchemy import (
+    ColumnElement,
+    Connection,
+    and_,
+    delete,
+    func,
+    insert,
+    literal_column,
+    select,
+    update,
+)
 
 from common.contracts.audit_records import RecordKind, RecordsAccepted
 from common.contracts.institutions import InstitutionMode
@@ -12,10 +23,26 @@ from log_service.archive.keys import object_key
 from log_service.archive.records import RecordConflictError, SpoolRecord
 from log_service.archive.schemas import ObjectState
 from log_service.archive.sealing import Group, WaitingGroup, WaitingRecord, fitting
-from log_service.archive.tables import bodies, numbers, objects, records
+from log_service.archive.tables import LOST, bodies, numbers, objects, records
 
 # written out, not bound: only then every database sees that the index of sealed objects will do
 _IS_SEALED = objects.c.state == literal_column(f"'{ObjectState.SEALED.value}'")
+
+
+@dataclass(frozen=True, slots=True)
+class Amount:
+    """Records with their body, and the bytes of the bodies."""
+
+    records: int
+    bytes: int
+
+
+@dataclass(frozen=True, slots=True)
+class Accepted:
+    """What became of each batch, and what was added to the spool for them."""
+
+    results: list[RecordsAccepted | Exception]
+    added: Amount
 
 
 @dataclass(frozen=True, slots=True)
@@ -43,13 +70,19 @@ class SealedObject:
     sha256: str
 
 
+@dataclass(frozen=True, slots=True)
+class Waiting:
+    """The records that may share the next object, and those before their end that have no body any more."""
+
+    records: tuple[WaitingRecord, ...]
+    lost: tuple[str, ...]
+
+
 class RecordsMovedError(Exception):
     """Some of the records went into another object in the meantime; nothing was changed."""
 
 
-def accept(
-    connection: Connection, batches: Sequence[Sequence[SpoolRecord]]
-) -> list[RecordsAccepted | Exception]:
+def accept(connection: Connection, batches: Sequence[Sequence[SpoolRecord]]) -> Accepted:
     """Keep what is new in each batch. A batch with a conflict is refused as a whole and gets its error."""
     known = _known(connection, [record.record_id for batch in batches for record in batch])
     fresh: list[SpoolRecord] = []
@@ -68,7 +101,7 @@ def accept(
         connection.execute(
             insert(bodies), [{"record_id": record.record_id, "body": record.body} for record in fresh]
         )
-    return results
+    return Accepted(results, Amount(len(fresh), sum([len(record.body) for record in fresh])))
 
 
 def _known(connection: Connection, record_ids: list[str]) -> dict[str, Mapping[str, object]]:
@@ -89,9 +122,11 @@ def _new(batch: Sequence[SpoolRecord], known: Mapping[str, Mapping[str, object]]
     return list(new.values())
 
 
-def count_spooled(connection: Connection) -> int:
-    """Return how many records wait with their body."""
-    return connection.scalar(select(func.count()).select_from(bodies)) or 0
+def count_spooled(connection: Connection) -> Amount:
+    """Return how many records wait with their body, and how long the bodies are together."""
+    size = func.coalesce(func.sum(func.length(bodies.c.body)), 0)
+    records_, bytes_ = connection.execute(select(func.count(), size).select_from(bodies)).one()
+    return Amount(records_, int(bytes_))
 
 
 def count_sealed(connection: Connection) -> int:
@@ -116,16 +151,36 @@ def waiting_groups(connection: Connection) -> list[WaitingGroup]:
     ]
 
 
-def waiting_records(connection: Connection, group: Group, *, limit: int) -> list[WaitingRecord]:
+def waiting_records(connection: Connection, group: Group, *, limit: int) -> Waiting:
     """Return the first waiting records of `group` that may share an object, in order of sequence."""
     rows = connection.execute(
         select(records.c.record_id, records.c.sequence, bodies.c.body)
-        .join(bodies, bodies.c.record_id == records.c.record_id)
+        .outerjoin(bodies, bodies.c.record_id == records.c.record_id)
         .where(records.c.object_id.is_(None), _of_group(group))
         .order_by(records.c.sequence, records.c.record_id)
         .limit(limit)
     )
-    return list(fitting(WaitingRecord(*row) for row in rows))
+    lost: list[str] = []
+    found = fitting(_with_body(rows, lost))
+    return Waiting(tuple(found), tuple(lost))
+
+
+def _with_body(rows: Iterable[Any], lost: list[str]) -> Iterator[WaitingRecord]:
+    for row in rows:
+        if row.body is None:
+            lost.append(row.record_id)
+        else:
+            yield WaitingRecord(row.record_id, row.sequence, row.body)
+
+
+def give_up_lost(connection: Connection, record_ids: Sequence[str]) -> int:
+    """Take records without a body out of those that wait, for good; return how many there were."""
+    has_body = select(bodies.c.record_id).where(bodies.c.record_id == records.c.record_id).exists()
+    return connection.execute(
+        update(records)
+        .where(records.c.record_id.in_(record_ids), records.c.object_id.is_(None), ~has_body)
+        .values(object_id=LOST)
+    ).rowcount
 
 
 def seal(connection: Connection, content: Content, *, now: int) -> str:
@@ -240,9 +295,12 @@ def members(connection: Connection, object_id: int) -> list[str]:
     return list(connection.scalars(select(records.c.record_id).where(records.c.object_id == object_id)))
 
 
-def drop_bodies(connection: Connection, record_ids: Sequence[str]) -> int:
-    """Drop the bodies of `record_ids` and return how many there were."""
-    return connection.execute(delete(bodies).where(bodies.c.record_id.in_(record_ids))).rowcount
+def drop_bodies(connection: Connection, record_ids: Sequence[str]) -> Amount:
+    """Drop the bodies of `record_ids` and return how many there were and how long."""
+    lengths = connection.scalars(
+        delete(bodies).where(bodies.c.record_id.in_(record_ids)).returning(func.length(bodies.c.body))
+    ).all()
+    return Amount(len(lengths), sum(lengths))
 
 
 def mark_cleared(connection: Connection, object_id: int) -> None:

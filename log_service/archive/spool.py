@@ -11,8 +11,9 @@ from common.errors import OverloadedError
 from common.logging import add_facts
 from common.writer import DatabaseWriter
 from log_service.archive import repository
-from log_service.archive.metrics import RECORDS, SPOOL_FILL, SPOOLED, TAMPERING
+from log_service.archive.metrics import RECORDS, SPOOL_FILL, SPOOLED, SPOOLED_BYTES, TAMPERING
 from log_service.archive.records import InvalidRecordError, RecordConflictError, SpoolRecord, checked
+from log_service.archive.repository import Amount
 
 MAX_BATCHES_A_COMMIT = 32  # 32 x 512 record ids stay below SQLite's 32,766 parameters
 MAX_BATCHES_WAITING = 128
@@ -25,16 +26,14 @@ _log = structlog.get_logger()
 class AuditSpool:
     """Accepts batches of records; requests that arrive together share one commit.
 
-    `max_records` may be passed by what is being written at that moment. `arrived` is set whenever `wake_after`
+    `most` may be passed by what is being written at that moment. `arrived` is set whenever `wake_after`
     records have come since it was last cleared by `take_arrived`.
     """
 
-    def __init__(
-        self, writer: DatabaseWriter, *, max_records: int, spooled_records: int, wake_after: int
-    ) -> None:
+    def __init__(self, writer: DatabaseWriter, *, most: Amount, spooled: Amount, wake_after: int) -> None:
         self._writer = writer
-        self._max_records = max_records
-        self._spooled_records = spooled_records
+        self._most = most
+        self._spooled = spooled
         self._wake_after = wake_after
         self._arrived_records = 0
         self.arrived = asyncio.Event()
@@ -45,12 +44,12 @@ class AuditSpool:
             max_batch=MAX_BATCHES_A_COMMIT,
             max_waiting=MAX_BATCHES_WAITING,
         )
-        self._changed(0)
+        self._changed(0, 0)
 
     @property
     def spooled_records(self) -> int:
         """How many records wait with their body."""
-        return self._spooled_records
+        return self._spooled.records
 
     async def accept(self, records: Sequence[AuditRecord]) -> RecordsAccepted:
         """Return once all of `records` are durable.
@@ -59,7 +58,7 @@ class AuditSpool:
         """
         request_ids = list(dict.fromkeys(record.request_id[:64] for record in records))
         add_facts(records=len(records), request_ids=request_ids[:MAX_REQUEST_IDS])
-        if self._spooled_records + len(records) > self._max_records:
+        if self._is_full_for(records):
             RECORDS.labels("refused").inc(len(records))
             raise OverloadedError("The spool is full.", retry_after_s=FULL_RETRY_S)
         try:
@@ -81,32 +80,46 @@ class AuditSpool:
         self._arrived_records = 0
         self.arrived.clear()
 
-    def left(self, records: int) -> None:
-        """Note that `records` are in the archive and their bodies gone from here."""
-        self._changed(-records)
+    def left(self, dropped: Amount) -> None:
+        """Note that records are in the archive and their bodies gone from here."""
+        self._changed(-dropped.records, -dropped.bytes)
 
     async def drain(self) -> None:
         """Wait until every batch that was taken in is durable."""
         await self._batches.drain()
 
     async def _keep(self, batches: Sequence[list[SpoolRecord]]) -> Sequence[RecordsAccepted | Exception]:
-        results = await self._writer.run(lambda connection: repository.accept(connection, batches))
+        kept = await self._writer.run(lambda connection: repository.accept(connection, batches))
+        results = kept.results
         accepted = sum([result.accepted for result in results if isinstance(result, RecordsAccepted)])
         repeated = sum([result.repeated for result in results if isinstance(result, RecordsAccepted)])
         RECORDS.labels("accepted").inc(accepted)
         RECORDS.labels("repeated").inc(repeated)
-        self._changed(accepted)
+        self._changed(kept.added.records, kept.added.bytes)
         self._arrived_records += accepted
         if self._arrived_records >= self._wake_after:
             self.arrived.set()
         return results
 
-    def _changed(self, records: int) -> None:
-        self._spooled_records += records
-        fill = self._spooled_records / self._max_records
-        SPOOLED.set(self._spooled_records)
+    def _is_full_for(self, records: Sequence[AuditRecord]) -> bool:
+        # characters are at most as many as bytes; what is beyond ASCII is counted when it is in
+        size = sum([len(record.body) for record in records])
+        return (
+            self._spooled.records + len(records) > self._most.records
+            or self._spooled.bytes + size > self._most.bytes
+        )
+
+    def _changed(self, records: int, size: int) -> None:
+        self._spooled = Amount(self._spooled.records + records, self._spooled.bytes + size)
+        fill = max(self._spooled.records / self._most.records, self._spooled.bytes / self._most.bytes)
+        SPOOLED.set(self._spooled.records)
+        SPOOLED_BYTES.set(self._spooled.bytes)
         SPOOL_FILL.set(fill)
         if (fill >= FILL_ALARM) is not self._alarmed:
             self._alarmed = not self._alarmed
             log = _log.error if self._alarmed else _log.info
-            log("spool.filling" if self._alarmed else "spool.relieved", records=self._spooled_records)
+            log(
+                "spool.filling" if self._alarmed else "spool.relieved",
+                records=self._spooled.records,
+                bytes=self._spooled.bytes,
+            )

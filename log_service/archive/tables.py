@@ -14,6 +14,7 @@ from sqlalchemy import (
 )
 
 metadata = MetaData()
+LOST = 0  # the object_id of a record whose body was gone before its object was decided; real ones begin at 1
 
 records = Table(
     "audit_records",

@@ -16,6 +16,7 @@ from tests.api.log_service.harness import (
     open_log_service,
 )
 from tests.conftest import RunningUserService
+from tests.servers import free_port
 
 
 class TestAcceptAuditRecords:
@@ -199,6 +200,24 @@ class TestFullSpool:
         assert int(refused.headers["Retry-After"]) > 0
         assert filled == pytest.approx(0.8)
         assert taken.status_code == 202
+
+    async def test_is_full_by_bytes_too_and_knows_so_after_a_restart(
+        self, tmp_path: Path, users: RunningUserService
+    ) -> None:
+        nowhere = Bucket(f"http://127.0.0.1:{free_port()}", tmp_path / "s3")
+        size = len(make_record(1).body.encode())
+        settings = log_settings(
+            tmp_path, users, nowhere, archive_interval_s=NEVER_S, spool_max_bytes=3 * size
+        )
+        async with open_log_service(settings, users) as service:
+            taken = await service.hand_over(make_records(3))
+            refused = await service.hand_over(make_records(1, first=4))
+        async with open_log_service(settings, users) as service:
+            refused_again = await service.hand_over(make_records(1, first=4))
+            spooled = await service.metric("assay_archive_spooled_bytes")
+
+        assert [taken.status_code, refused.status_code, refused_again.status_code] == [202, 503, 503]
+        assert spooled == 3 * size
 
 
 class TestDayOfARecord:

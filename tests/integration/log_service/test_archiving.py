@@ -235,6 +235,33 @@ class TestDamagedSpool:
         assert alarms == before + 1
         assert archived_lines(bucket) == bodies_of([whole])
 
+    async def test_is_one_alarm_for_a_body_that_is_gone_and_the_first_are_archived(
+        self, tmp_path: Path, users: RunningUserService, bucket: Bucket
+    ) -> None:
+        settings = log_settings(tmp_path, users, bucket, archive_interval_s=NEVER_S, archive_object_records=3)
+        records = make_records(5)
+        async with open_log_service(settings, users) as service:
+            before = await service.metric('assay_archive_tampering_total{sign="spool"}')
+            await service.hand_over(records[:2])
+            engine = writing_engine(settings.database_url)
+            with engine.begin() as connection:
+                gone = tables.bodies.c.record_id == records[0].record_id
+                connection.execute(delete(tables.bodies).where(gone))
+            engine.dispose()
+
+            await service.hand_over(records[2:])
+
+            async def the_first_are_archived() -> bool:
+                return (await service.totals())["archived"] >= 2
+
+            await eventually(the_first_are_archived)
+            alarms = await service.metric('assay_archive_tampering_total{sign="spool"}')
+            read = await service.read(f"/v1/audit/records/{records[0].record_id}")
+
+        assert alarms == before + 1
+        assert read.status_code == 502
+        assert archived_lines(bucket) == bodies_of(records[1:])
+
 
 class TestStoppedBeforeItsBodiesWereDropped:
     async def test_drops_them_when_it_starts_again_and_stores_nothing_twice(

@@ -16,6 +16,7 @@ from log_service.archive import queries
 from log_service.archive.archiver import Archiver, Attempt
 from log_service.archive.ownership import owned
 from log_service.archive.reading import DatabaseReader
+from log_service.archive.repository import Amount
 from log_service.archive.s3_store import open_s3_store
 from log_service.archive.spool import AuditSpool
 from log_service.bootstrap import MIGRATIONS
@@ -62,7 +63,7 @@ async def archiver_over(settings: LogSettings, *, owner_file: Path) -> AsyncIter
             ownership=await opened.enter_async_context(owned(f"sqlite:///{owner_file}")),
             reader=DatabaseReader(reading),
             writer=writer,
-            spool=AuditSpool(writer, max_records=100, spooled_records=0, wake_after=100),
+            spool=AuditSpool(writer, most=Amount(100, 1_000_000), spooled=Amount(0, 0), wake_after=100),
             store=await opened.enter_async_context(open_s3_store(settings)),
             interval_s=NEVER_S,
             object_records=2,

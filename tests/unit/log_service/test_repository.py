@@ -13,7 +13,7 @@ from log_service.archive import queries, repository
 from log_service.archive.objects import content_of
 from log_service.archive.queries import After
 from log_service.archive.records import RecordConflictError, checked
-from log_service.archive.repository import Content, RecordsMovedError
+from log_service.archive.repository import Amount, Content, RecordsMovedError
 from log_service.archive.schemas import ObjectState
 from log_service.archive.sealing import Group
 from log_service.archive.tables import records
@@ -50,7 +50,7 @@ def group_of(connection: Connection, institution_id: str = BANK.institution_id) 
 
 def content_for(connection: Connection, group: Group, *, limit: int = 1000) -> Content:
     """Return what the next object of `group` will hold."""
-    waiting = repository.waiting_records(connection, group, limit=limit)
+    waiting = repository.waiting_records(connection, group, limit=limit).records
     content = content_of([record.body for record in waiting])
     return Content(
         group=group,
@@ -73,13 +73,13 @@ class TestAccept:
         forged = [make_record(1, note="forged")]
         batches = [make_records(2), make_records(3), forged, make_records(1, first=9)]
 
-        results = repository.accept(connection, [checked(batch) for batch in batches])
+        results = repository.accept(connection, [checked(batch) for batch in batches]).results
 
         assert results[0] == RecordsAccepted(accepted=2, repeated=0)
         assert results[1] == RecordsAccepted(accepted=1, repeated=2)
         assert isinstance(results[2], RecordConflictError)
         assert results[3] == RecordsAccepted(accepted=1, repeated=0)
-        assert repository.count_spooled(connection) == 4
+        assert repository.count_spooled(connection).records == 4
 
     @pytest.mark.parametrize(
         "kept", [{"institution_id": "ins_rival"}, {"day": "2026-11-01"}, {"sequence": 9}]
@@ -90,9 +90,26 @@ class TestAccept:
         repository.accept(connection, [checked([make_record(1)])])
         connection.execute(update(records).values(**kept))
 
-        (result,) = repository.accept(connection, [checked([make_record(1)])])
+        (result,) = repository.accept(connection, [checked([make_record(1)])]).results
 
         assert isinstance(result, RecordConflictError)
+
+
+class TestCountSpooled:
+    def test_counts_records_and_the_bytes_of_their_bodies(self, connection: Connection) -> None:
+        repository.accept(connection, [checked([make_record(1, note="Zoë"), make_record(2)])])
+
+        added = repository.accept(connection, [checked([make_record(2), make_record(3)])]).added
+        found = repository.count_spooled(connection)
+
+        lengths = [
+            len(record.body.encode()) for record in (make_record(1, note="Zoë"), *make_records(2, first=2))
+        ]
+        assert found == Amount(3, sum(lengths))
+        assert added == Amount(1, lengths[2])
+
+    def test_is_nothing_at_first(self, connection: Connection) -> None:
+        assert repository.count_spooled(connection) == Amount(0, 0)
 
 
 class TestWaiting:
@@ -110,7 +127,22 @@ class TestWaiting:
 
         found = repository.waiting_records(connection, group_of(connection), limit=4)
 
-        assert [record.sequence for record in found] == [1, 2, 3, 4]
+        assert [record.sequence for record in found.records] == [1, 2, 3, 4]
+
+    def test_names_records_without_a_body_once_and_gives_them_up(self, connection: Connection) -> None:
+        repository.accept(connection, [checked(make_records(3))])
+        lost, whole = make_record(1).record_id, make_record(2).record_id
+        repository.drop_bodies(connection, [lost])
+        group = group_of(connection)
+
+        found = repository.waiting_records(connection, group, limit=10)
+        given_up = repository.give_up_lost(connection, [lost, whole])
+
+        assert [record.sequence for record in found.records] == [2, 3]
+        assert found.lost == (lost,)
+        assert given_up == 1
+        assert repository.waiting_records(connection, group, limit=10).lost == ()
+        assert [waiting.records for waiting in repository.waiting_groups(connection)] == [2]
 
 
 class TestSeal:
@@ -165,10 +197,10 @@ class TestAfterAnAttempt:
         repository.mark_cleared(connection, sealed.object_id)
 
         assert to_clear == [sealed.object_id]
-        assert dropped == 2
+        assert dropped == Amount(2, sum(len(record.body.encode()) for record in make_records(2)))
         assert repository.objects_to_clear(connection) == []
         assert repository.sealed_objects(connection, limit=1) == []
-        assert repository.count_spooled(connection) == 1
+        assert repository.count_spooled(connection).records == 1
         found = queries.find_record(connection, BANK, make_record(1).record_id)
         assert found is not None
         assert found.body is None
@@ -201,7 +233,7 @@ class TestAfterAnAttempt:
 
         assert again.endswith("000000000002.ndjson.gz")
         assert again != lost
-        assert repository.count_spooled(connection) == 2
+        assert repository.count_spooled(connection).records == 2
         assert queries.count_of_day(connection, BANK, DAY) == (2, 0)
 
 
