@@ -19,7 +19,7 @@ from ai_service.features.definitions import FEATURE_NAMES
 from ai_service.features.store import VelocityStore
 from ai_service.ml import kernels
 from ai_service.ml.predictor import FraudModel
-from ai_service.ml.registry import load_current
+from ai_service.ml.registry import ModelRefusedError, load_current
 from ai_service.policies.policy import built_in_policies
 from ai_service.rules.catalog import starter_ruleset
 from ai_service.scoring import repository
@@ -35,6 +35,7 @@ from ai_service.settings import AiSettings
 from common.background import running
 from common.clock import epoch_ms
 from common.db import Database, open_database, writing_engine
+from common.errors import StartupError
 from common.service_calls import ServiceCalls, open_service_calls
 from common.writer import DatabaseWriter
 
@@ -43,7 +44,7 @@ LOOKUP_TIMEOUT_S = 2.0
 RELAY_TIMEOUT_S = 10.0
 
 
-class AlreadyRunningError(Exception):
+class AlreadyRunningError(StartupError):
     """Another ai_service process holds the velocity state; with SQLite there can be only one."""
 
 
@@ -156,7 +157,10 @@ def _readiness(
 
 def _warm_model(models_dir: Path) -> FraudModel:
     """Load the model in use and compile every kernel, so that no transaction waits for it."""
-    model = load_current(models_dir, expected_features=FEATURE_NAMES)
+    try:
+        model = load_current(models_dir, expected_features=FEATURE_NAMES)
+    except ModelRefusedError as error:
+        raise StartupError(f"{error}. `make model` trains one.") from error
     kernels.warm_up()
     velocity_store.warm_up()
     return model

@@ -2,7 +2,8 @@
 
 import asyncio
 from collections import deque
-from collections.abc import Awaitable, Callable, Sequence
+from collections.abc import Awaitable, Callable, Iterator, Sequence
+from contextlib import contextmanager
 from typing import Generic, TypeVar, cast
 
 import structlog
@@ -36,10 +37,25 @@ class Batches(Generic[ItemT, ResultT]):
         self._lanes = lanes
         self._max_batch = max_batch
         self._max_waiting = max_waiting
+        self._places = 0
         self._waiting: deque[tuple[ItemT, asyncio.Future[ResultT]]] = deque()
         self._running: set[asyncio.Task[None]] = set()
         self._size = BATCH_SIZE.labels(name)
         self._length = QUEUE_LENGTH.labels(name)
+
+    @contextmanager
+    def place(self) -> Iterator[None]:
+        """Hold a place while the block runs, taken before any work is done in vain; raises `OverloadedError`.
+
+        At most `max_waiting` places are held, from the first step of the work to its result.
+        """
+        if self._places >= self._max_waiting:
+            raise OverloadedError
+        self._places += 1
+        try:
+            yield
+        finally:
+            self._places -= 1
 
     async def submit(self, item: ItemT) -> ResultT:
         """Return what became of `item`; raises its own error, or `OverloadedError` when too many wait."""
@@ -57,6 +73,7 @@ class Batches(Generic[ItemT, ResultT]):
             await asyncio.wait(self._running)
 
     async def _run_lane(self) -> None:
+        structlog.contextvars.unbind_contextvars("request_id")  # a batch belongs to nobody's request
         try:
             await self._run_batches()
         finally:

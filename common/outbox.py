@@ -34,6 +34,7 @@ LEASE_MS = 5_000
 FIRST_BACKOFF_MS = 500
 MAX_BACKOFF_MS = 30_000
 IDLE_S = 0.5
+MAX_PAUSE_MS = 5_000  # between two tries of a target that is away, however much waits for it
 REFUSED = "refused: "
 _log = structlog.get_logger()
 
@@ -201,7 +202,10 @@ class Relay:
     async def run(self) -> None:
         """Relay until cancelled."""
         while True:
-            if await self.relay_once() == 0:
+            taken = await self.relay_once()
+            if self._failures:
+                await asyncio.sleep(min(backoff_ms(self._failures), MAX_PAUSE_MS) / 1000)
+            elif taken == 0:
                 await asyncio.sleep(IDLE_S)
 
     async def relay_once(self) -> int:

@@ -11,6 +11,7 @@ from zipfile import BadZipFile
 import numpy as np
 
 from ai_service.features.store import STATE_VERSION, StateArrays
+from common.ids import new_id
 
 ARRAYS = ("table", "slots", "events", "buckets", "seen", "counters")
 
@@ -30,7 +31,7 @@ class Snapshot:
 def write_snapshot(path: Path, snapshot: Snapshot) -> None:
     """Replace the file at `path`; a crash leaves the old one."""
     path.parent.mkdir(parents=True, exist_ok=True)
-    partial = path.with_suffix(".partial")
+    partial = path.with_suffix(f".{new_id('partial')}")
     header = {
         "version": STATE_VERSION,
         "positions": snapshot.positions,
@@ -46,6 +47,9 @@ def write_snapshot(path: Path, snapshot: Snapshot) -> None:
         file.flush()
         os.fsync(file.fileno())
     partial.replace(path)
+    for abandoned in path.parent.glob(f"{path.stem}.partial_*"):
+        if abandoned.stat().st_mtime < path.stat().st_mtime:
+            abandoned.unlink(missing_ok=True)
 
 
 def read_snapshot(path: Path) -> Snapshot:

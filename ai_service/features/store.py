@@ -59,22 +59,23 @@ class VelocityStore:
 
     def __init__(self, state: StateArrays | None = None) -> None:
         self._state = state or empty_state()
-        self._unsaved: OrderedDict[int, VelocityReading] = OrderedDict()
+        self._unsaved: OrderedDict[int, tuple[bytes, VelocityReading]] = OrderedDict()
         self._lock = threading.Lock()
 
     def observe(self, accepted: AcceptedTransaction, location: GeoLocation) -> VelocityReading:
         """Return what was known before `accepted`, then count it, unless it is older than the longest window."""
         transaction_key = _key(accepted.institution_id, "transaction", accepted.transaction.transaction_id)
         with self._lock:
-            known = self._unsaved.get(transaction_key)
-            if known is not None:
+            body, known = self._unsaved.get(transaction_key, (b"", None))
+            if known is not None and body == accepted.transaction.body:
                 return known
             counted = accepted.received_at_us - accepted.event_time_us < LONGEST_WINDOW_US
             is_new = self._note_seen(transaction_key, accepted) if counted else False
+            is_new |= known is not None  # the first try failed, and this is another transaction by that id
             values = self._observe(accepted, location, add=counted and is_new)
             reading = VelocityReading(values, self._next_sequence(accepted.institution_id), counted)
             if is_new:
-                self._unsaved[transaction_key] = reading
+                self._unsaved[transaction_key] = (accepted.transaction.body, reading)
                 if len(self._unsaved) > MAX_UNSAVED:
                     self._unsaved.popitem(last=False)
             return reading

@@ -2,8 +2,8 @@
 
 import asyncio
 import re
-from collections.abc import Awaitable
-from typing import Annotated, TypeVar
+from collections.abc import Coroutine
+from typing import Annotated, Any, TypeVar
 
 from fastapi import Depends, Header, Request
 
@@ -52,10 +52,24 @@ async def deadline_s(
 DeadlineDep = Annotated[float, Depends(deadline_s)]
 
 
-async def within(seconds: float, work: Awaitable[ResultT]) -> ResultT:
-    """Return what `work` gives; raises `DeadlineExceededError` when it takes longer than `seconds`."""
-    try:
-        async with asyncio.timeout(seconds):
-            return await work
-    except TimeoutError:
-        raise DeadlineExceededError from None
+async def within(seconds: float, work: Coroutine[None, None, ResultT]) -> ResultT:
+    """Return what `work` gives; raises `DeadlineExceededError` when it takes longer than `seconds`.
+
+    The work goes on all the same: others may be waiting for the same transaction, with more time left.
+    """
+    task = asyncio.create_task(work)
+    _running.add(task)
+    task.add_done_callback(_ended)
+    await asyncio.wait({task}, timeout=seconds)
+    if not task.done():
+        raise DeadlineExceededError
+    return task.result()
+
+
+_running: set["asyncio.Task[Any]"] = set()  # the loop itself only keeps weak references
+
+
+def _ended(task: "asyncio.Task[Any]") -> None:
+    _running.discard(task)
+    if not task.cancelled():
+        task.exception()  # with nobody left to hear of it, it is not an error that nobody heard of it

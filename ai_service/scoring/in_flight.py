@@ -7,7 +7,7 @@ from dataclasses import dataclass
 
 from common.contracts.decisions import ScoredTransaction
 from common.contracts.transactions import Transaction
-from common.errors import PlatformError
+from common.errors import PlatformError, UnavailableError
 
 
 class TransactionIdReusedError(PlatformError):
@@ -40,12 +40,8 @@ class Entry:
 
     def fail(self, error: BaseException) -> None:
         """Give everybody who waits the error that the first one met."""
-        waiting_error = error if isinstance(error, Exception) else asyncio.CancelledError()
-        if isinstance(waiting_error, Exception):
-            self._answer.set_exception(waiting_error)
-            self._answer.exception()  # with nobody waiting, nobody is to be told
-        else:
-            self._answer.cancel()
+        self._answer.set_exception(error if isinstance(error, Exception) else UnavailableError())
+        self._answer.exception()  # with nobody waiting, nobody is to be told
 
     async def wait(self) -> Answer:
         """Wait for the first one's answer; it is a replay for the one who waits."""

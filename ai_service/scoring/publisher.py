@@ -1,9 +1,12 @@
 """save_then_tell(): one durable commit and one gather for all transactions that wait together."""
 
 import asyncio
-from collections.abc import Callable, Sequence
+from collections.abc import Awaitable, Callable, Sequence
+from contextlib import AbstractContextManager
 from functools import partial
 from typing import TypeVar
+
+import structlog
 
 from ai_service.clients.alerts import TARGET as ALERT
 from ai_service.clients.alerts import AlertClient
@@ -21,6 +24,7 @@ from common.writer import DatabaseWriter
 
 FLUSH_S = 1.0
 ResultT = TypeVar("ResultT")
+_log = structlog.get_logger()
 
 
 class Publisher:
@@ -55,18 +59,29 @@ class Publisher:
         """
         return await self._batches.submit(draft)
 
+    def place(self) -> AbstractContextManager[None]:
+        """Hold a place for one transaction, before it is counted anywhere; raises `OverloadedError`."""
+        return self._batches.place()
+
     async def publish(self, drafts: Sequence[Draft]) -> Sequence[Answer | Exception]:
         """Commit the batch, then tell about all of it in parallel."""
         saved = await self._save(drafts)
         fresh = [entry for entry in saved if isinstance(entry, Saved)]
         flagged = [entry for entry in fresh if entry.draft.flagged]
-        alert, audit = await asyncio.gather(
-            self._alerts.raise_alerts([alert_request(entry.draft.record) for entry in flagged]),
-            self._logs.archive([audit_record(entry.draft.record, entry.body) for entry in fresh]),
-        )
+        alert, audit = await asyncio.gather(self._raise_alerts(flagged), self._archive(fresh))
         self._note(alert, [entry.draft.decision_id for entry in flagged])
         self._note(audit, [entry.draft.decision_id for entry in fresh])
         return [_answer(draft, entry, alert, audit) for draft, entry in zip(drafts, saved, strict=True)]
+
+    async def _raise_alerts(self, flagged: Sequence[Saved]) -> Delivery:
+        return await _told(
+            ALERT, lambda: self._alerts.raise_alerts([alert_request(each.draft.record) for each in flagged])
+        )
+
+    async def _archive(self, fresh: Sequence[Saved]) -> Delivery:
+        return await _told(
+            AUDIT, lambda: self._logs.archive([audit_record(each.draft.record, each.body) for each in fresh])
+        )
 
     async def flush(self) -> None:
         """Once a second, write down what was told, so that a quiet hour leaves no rows; runs until cancelled."""
@@ -106,6 +121,15 @@ class Publisher:
     def _note(self, delivery: Delivery, decision_ids: Sequence[str]) -> None:
         if delivery.delivered:
             self._told[delivery.target].update(decision_ids)
+
+
+async def _told(target: str, tell: Callable[[], Awaitable[Delivery]]) -> Delivery:
+    """Tell, and report instead of raising: what is saved stays saved, whatever happens while others are told."""
+    try:
+        return await tell()
+    except Exception as error:  # noqa: BLE001 - the boundary after the commit; the relay tries again
+        _log.exception("delivery.failed", target=target)
+        return Delivery(target, delivered=False, error=type(error).__name__)
 
 
 def _answer(

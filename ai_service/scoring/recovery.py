@@ -1,6 +1,7 @@
 """Brings the velocity state back after a restart, and keeps its snapshot fresh."""
 
 import asyncio
+from collections.abc import Mapping
 from dataclasses import dataclass
 from datetime import datetime
 from pathlib import Path
@@ -28,15 +29,16 @@ def restore_velocity(connection: Connection, path: Path, *, now_ms: int) -> Velo
 
     Without a usable snapshot everything within the longest window is counted again.
     """
+    last_sequences = repository.last_sequences(connection)
     try:
-        snapshot = read_snapshot(path)
+        snapshot = _fitting_snapshot(path, last_sequences)
         store, positions = VelocityStore(snapshot.state), snapshot.positions
     except SnapshotRefusedError as error:
         _log.warning("velocity.snapshot_refused", reason=str(error))
         store, positions = VelocityStore(), {}
     since_ms = now_ms - LONGEST_WINDOW_US // 1000
     restored = 0
-    for institution_id, last in repository.last_sequences(connection).items():
+    for institution_id, last in last_sequences.items():
         position = positions.get(institution_id, 0)
         if last <= position:
             continue
@@ -72,6 +74,13 @@ class SnapshotKeeper:
         positions = await self.reader.run(repository.last_sequences)
         state = self.store.copy_state()
         await asyncio.to_thread(write_snapshot, self.path, Snapshot(state, positions))
+
+
+def _fitting_snapshot(path: Path, last_sequences: Mapping[str, int]) -> Snapshot:
+    snapshot = read_snapshot(path)
+    if any(position > last_sequences.get(each, 0) for each, position in snapshot.positions.items()):
+        raise SnapshotRefusedError("it is of another database, or of one that was restored")
+    return snapshot
 
 
 def _restore(store: VelocityStore, record: dict[str, Any]) -> None:

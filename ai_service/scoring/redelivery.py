@@ -33,6 +33,14 @@ def _relay(
 ) -> Relay:
     async def send(decision_ids: Sequence[str]) -> Delivery:
         records = await writer.run(lambda connection: repository.records_of(connection, decision_ids))
-        return await tell([build(body) for body in records])
+        if len(records) != len(decision_ids):
+            return Delivery(target, delivered=False, error="a decision is not there", refused=True)
+        try:
+            messages = [build(body) for body in records]
+        except (ValueError, KeyError, TypeError) as error:  # a record of an older or newer version
+            return Delivery(
+                target, delivered=False, error=f"no message: {type(error).__name__}", refused=True
+            )
+        return await tell(messages)
 
     return Relay(writer, Outbox(outbox), target=target, send=send)

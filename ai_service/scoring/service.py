@@ -32,7 +32,7 @@ class TransactionScorer:
         """Score one transaction, save the decision, then tell the other services."""
         if running := self.in_flight.find(caller.institution_id, transaction):  # the same id is being scored
             return await running
-        with self.in_flight.entry(caller.institution_id, transaction) as entry:
+        with self.publisher.place(), self.in_flight.entry(caller.institution_id, transaction) as entry:
             accepted = self.enrichment.accept(transaction, caller, now=now)
             location, velocity = await self.enrichment.read(accepted)
             features = build_features(accepted, location=location, velocity=velocity)

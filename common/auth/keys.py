@@ -15,6 +15,7 @@ from common.auth.gate import Expected, key_id, open_token
 from common.auth.principal import Principal, UnauthenticatedError
 from common.clock import epoch_ms
 from common.contracts.tokens import ALGORITHM
+from common.errors import UnavailableError
 
 REFRESH_S = 60.0
 UNKNOWN_KEY_FETCH_S = 60.0
@@ -47,13 +48,15 @@ class PublicKeys:
         return bool(self._keys)
 
     async def find(self, kid: str) -> Mapping[str, str]:
-        """Return the key named `kid`; raises `UnauthenticatedError`.
+        """Return the key named `kid`; raises `UnauthenticatedError`, `UnavailableError` while no key is known.
 
         An unknown id costs at most one fetch a minute, whoever asks.
         """
         if kid not in self._keys and time.monotonic() - self._last_unknown >= UNKNOWN_KEY_FETCH_S:
             self._last_unknown = time.monotonic()
             await self.refresh()
+        if not self._keys:
+            raise UnavailableError("The keys that verify tokens are not known yet.")
         if kid not in self._keys:
             raise UnauthenticatedError
         return self._keys[kid]

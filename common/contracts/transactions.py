@@ -74,15 +74,16 @@ def _event_time(value: object) -> datetime:
 
 
 def _ip_address(value: object) -> IPv4Address | IPv6Address:
-    """Take one address in text form, without zone, port or prefix."""
+    """Take one address in text form, without zone, port or prefix; IPv4 mapped into IPv6 is that IPv4 address."""
     if isinstance(value, IPv4Address | IPv6Address):
         return value
     if not isinstance(value, str) or len(value) > 45 or "%" in value:
         raise ValueError("the address is one IPv4 or IPv6 address in text form")
     try:
-        return ip_address(value)
+        address = ip_address(value)
     except ValueError:
         raise ValueError("the address is one IPv4 or IPv6 address in text form") from None
+    return getattr(address, "ipv4_mapped", None) or address
 
 
 def _not_a_card_number(value: object) -> object:

@@ -69,3 +69,18 @@ class TestRatesAfterARestart:
             answer = (await after.score(institution=swiss, transaction_id="next")).json()
 
         assert answer["degraded"] == []
+
+
+class TestSnapshotOfAnotherDatabase:
+    async def test_is_refused_and_everything_is_counted_again(
+        self, open_ai: OpenAi, targets: FakeTargets, tmp_path: Path
+    ) -> None:
+        async with open_ai() as before:
+            for number in range(3):
+                await before.score(transaction_id=f"tx-{number}")
+        (tmp_path / "ai.db").unlink()
+
+        async with open_ai() as after:
+            await after.score(transaction_id="next")
+
+        assert '"count_by_customer_24h":0.0' in targets.records[-1]["body"]

@@ -1,5 +1,8 @@
 import asyncio
 import json
+import sqlite3
+from contextlib import closing
+from pathlib import Path
 
 import pytest
 
@@ -204,6 +207,28 @@ class TestRedelivery:
         assert len({record["record_id"] for record in targets.records}) == 5
 
 
+class TestRowsThatCannotBeTold:
+    async def test_do_not_hold_up_the_others(
+        self, open_ai: OpenAi, targets: FakeTargets, tmp_path: Path
+    ) -> None:
+        targets.alert_status = 503
+        async with open_ai() as before:
+            for number in range(4):
+                await before.score(transaction_id=f"tx-{number}", amount=FRAUD)
+        with closing(sqlite3.connect(tmp_path / "ai.db")) as database, database:
+            database.execute("UPDATE decisions SET record = '{}' WHERE transaction_id = 'tx-0'")
+            database.execute("DELETE FROM decisions WHERE transaction_id = 'tx-1'")
+        targets.alert_status = 202
+
+        async with open_ai():
+            await targets.until(alerts=2)
+
+        assert {each["transaction_id"] for each in targets.alerts} == {"tx-2", "tx-3"}
+        with closing(sqlite3.connect(tmp_path / "ai.db")) as database:
+            kept = database.execute("SELECT count(*) FROM outbox WHERE target = 'alert'").fetchone()
+        assert kept[0] >= 2  # what cannot be told stays, and is seen by whoever looks
+
+
 class TestDegrading:
     async def test_without_geoip_the_decision_says_so(self, ai: Ai, targets: FakeTargets) -> None:
         targets.geoip_status = 503
@@ -277,6 +302,39 @@ class TestRefusals:
         assert late.json()["type"] == "urn:assay:problem:deadline-exceeded"
         assert late.headers["Retry-After"] == "1"
         assert again.status_code == 200
+
+    async def test_one_who_waits_for_the_same_transaction_has_a_deadline_of_its_own(
+        self, ai: Ai, targets: FakeTargets
+    ) -> None:
+        targets.geoip_gate = asyncio.Event()
+        first = asyncio.create_task(ai.score(headers={"X-Deadline-Ms": "50"}))
+        await eventually(lambda: self._asked(targets))
+        patient = asyncio.create_task(ai.score())
+        late = await first
+        targets.geoip_gate.set()
+
+        answer = await patient
+
+        assert late.status_code == 503
+        assert answer.status_code == 200
+        assert answer.headers["Idempotent-Replay"] == "true"
+
+    async def _asked(self, targets: FakeTargets) -> bool:
+        return bool(targets.geoip_asked)
+
+    async def test_more_than_may_wait_is_refused_and_counted_nowhere(
+        self, open_ai: OpenAi, targets: FakeTargets
+    ) -> None:
+        async with open_ai(max_waiting=3) as ai:
+            scored = await asyncio.gather(*(ai.score(transaction_id=f"tx-{number}") for number in range(12)))
+            refused = [each for each in scored if each.status_code == 503]
+            last = await ai.score(transaction_id="last")
+
+        assert refused
+        assert {each.json()["type"] for each in refused} == {"urn:assay:problem:overloaded"}
+        assert all(int(each.headers["Retry-After"]) > 0 for each in refused)
+        record = next(each for each in targets.records if each["record_id"] == last.json()["decision_id"])
+        assert f'"count_by_customer_24h":{12.0 - len(refused)}' in record["body"]
 
     async def test_an_event_in_the_future(self, ai: Ai) -> None:
         response = await ai.score(event_time="2998-01-01T00:00:00Z")

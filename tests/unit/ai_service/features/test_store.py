@@ -88,6 +88,18 @@ class TestVelocityStore:
         other = store.observe(make_accepted(transaction_id="tx-2"), NOWHERE)
         assert other.values[Entity.CUSTOMER, Reading.COUNT_1H] == 1
 
+    def test_another_transaction_by_an_id_that_was_not_saved_is_read_and_counted_for_itself(self) -> None:
+        store = VelocityStore()
+        for number in range(3):
+            store.observe(make_accepted(transaction_id=f"tx-{number}"), NOWHERE)
+        store.observe(make_accepted(transaction_id="again"), NOWHERE)
+
+        other = store.observe(make_accepted(transaction_id="again", customer_id="customer-2"), NOWHERE)
+        after = store.observe(make_accepted(transaction_id="next", customer_id="customer-2"), NOWHERE)
+
+        assert other.values[Entity.CUSTOMER, Reading.COUNT_1H] == 0
+        assert after.values[Entity.CUSTOMER, Reading.COUNT_1H] == 1
+
     def test_keeps_institutions_apart(self) -> None:
         store = VelocityStore()
         store.observe(make_accepted(), NOWHERE)

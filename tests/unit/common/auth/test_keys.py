@@ -11,6 +11,7 @@ from common.auth.principal import UnauthenticatedError
 from common.auth.signing import public_jwk
 from common.clock import epoch_ms
 from common.contracts.tokens import Scope
+from common.errors import UnavailableError
 from tests.fakes import FakeUserService, new_key, shared_key
 
 EXPECTED = Expected(issuer="assay", audience="assay")
@@ -155,12 +156,12 @@ class TestFind:
 
         assert server.asked == 1
 
-    async def test_while_user_service_is_away_an_unknown_key_is_nobodys(
+    async def test_while_no_key_was_ever_known_says_that_it_cannot_tell(
         self, keys: PublicKeys, server: KeyServer
     ) -> None:
         server.away = True
 
-        with pytest.raises(UnauthenticatedError):
+        with pytest.raises(UnavailableError):
             await keys.find("k")
 
 

@@ -597,7 +597,7 @@ class TestIpAddress:
             ("::", "::"),
             ("fe80::1", "fe80::1"),
             ("2001:DB8:0:0:0:0:0:1", "2001:db8::1"),
-            ("::ffff:10.0.0.1", "::ffff:a00:1"),
+            ("::ffff:10.0.0.1", "10.0.0.1"),
             ("64:ff9b::7f00:1", "64:ff9b::7f00:1"),
             ("2002:7f00:1::", "2002:7f00:1::"),
         ],
@@ -619,8 +619,10 @@ class TestIpAddress:
 
     @given(st.ip_addresses())
     def test_any_address_comes_back(self, address: object) -> None:
-        assert make_transaction(ip_address=str(address)).ip_address == address
-        assert make_transaction(ip_address=address).ip_address == address
+        plain = getattr(address, "ipv4_mapped", None) or address
+
+        assert make_transaction(ip_address=str(address)).ip_address == plain
+        assert make_transaction(ip_address=plain).ip_address == plain
 
 
 class TestErrors:
