@@ -1,4 +1,7 @@
-"""Builds every collaborator of log_service once, and takes them down in the order that loses nothing."""
+"""Builds every collaborator of log_service once, and takes them down in the order that loses nothing.
+
+`build` is over the house limit: it is one list of what is opened, in the order in which it is closed again.
+"""
 
 import asyncio
 from collections.abc import AsyncIterator
@@ -16,7 +19,7 @@ from log_service.archive.ownership import owned
 from log_service.archive.reading import DatabaseReader
 from log_service.archive.repository import Amount
 from log_service.archive.s3_store import READERS, open_s3_store
-from log_service.archive.service import ArchiveReader
+from log_service.archive.service import STREAMS, ArchiveReader
 from log_service.archive.spool import AuditSpool
 from log_service.settings import LogSettings
 
@@ -67,7 +70,12 @@ async def build(settings: LogSettings) -> AsyncIterator[dict[str, Any]]:
                 "token_verifier": calls.verifier,
                 "database": database,
                 "spool": spool,
-                "archive": ArchiveReader(reader, store, slots=asyncio.Semaphore(READERS)),
+                "archive": ArchiveReader(
+                    reader,
+                    store,
+                    slots=asyncio.Semaphore(READERS),
+                    streams=asyncio.Semaphore(STREAMS),
+                ),
             }
             await spool.drain()
         await archiver.finish(timeout_s=settings.graceful_shutdown_s)

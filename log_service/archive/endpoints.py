@@ -49,7 +49,9 @@ Day = Annotated[
 _READING_ERRORS: dict[int | str, dict[str, Any]] = {
     **PROBLEMS,
     502: {"description": "The archive does not hold what was stored (`archive-damaged`)"},
-    503: {"description": "The archive is away (`unavailable`)"},
+    503: {
+        "description": "The archive is away (`unavailable`), or too many days are being read (`overloaded`)"
+    },
 }
 
 internal = APIRouter(prefix="/v1/internal", route_class=model_route(AuditBatch), tags=["internal"])

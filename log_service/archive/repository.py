@@ -1,4 +1,7 @@
-"""The statements of the archive. Each function runs in the transaction of the connection it is given."""
+"""The statements of the archive. Each function runs in the transaction of the connection it is given.
+
+This file is over the house limit: these statements share states and must be read side by side.
+"""
 
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass

@@ -2,7 +2,8 @@
 
 import asyncio
 from collections import OrderedDict, defaultdict
-from collections.abc import AsyncIterator, Mapping, Sequence
+from collections.abc import AsyncGenerator, AsyncIterator, Mapping, Sequence
+from contextlib import aclosing
 from dataclasses import dataclass
 from datetime import date
 
@@ -10,7 +11,7 @@ import structlog
 
 from common.canonical import sha256_hex
 from common.contracts.institutions import Institution
-from common.errors import NotFoundError, PlatformError
+from common.errors import NotFoundError, OverloadedError, PlatformError
 from log_service.archive import queries
 from log_service.archive.metrics import TAMPERING
 from log_service.archive.objects import DamagedObjectError, decompress, largest_size, lines_by_digest
@@ -21,6 +22,8 @@ from log_service.archive.schemas import ArchivedDay, DayTotals, RecordState
 
 PAGE_RECORDS = 500
 OPEN_OBJECTS = 4  # kept from page to page while a day is streamed
+STREAMS = 4  # days streamed at the same time by one process
+STREAM_RETRY_S = 5
 Lines = Mapping[str, bytes]
 _log = structlog.get_logger()
 
@@ -45,11 +48,15 @@ class RecordContent:
 
 @dataclass(frozen=True)
 class ArchiveReader:
-    """Reads for one institution at a time; nobody sees another's records. `slots` bounds the calls to the archive."""
+    """Reads for one institution at a time; nobody sees another's records. `slots` bounds the calls to the archive.
+
+    `streams` bounds the days that are streamed at the same time: each holds up to `OPEN_OBJECTS` unpacked objects.
+    """
 
     reader: DatabaseReader
     store: S3Store
     slots: asyncio.Semaphore
+    streams: asyncio.Semaphore
 
     async def record(self, institution: Institution, record_id: str) -> RecordContent:
         """Return one record.
@@ -87,13 +94,21 @@ class ArchiveReader:
     async def stream_day(self, institution: Institution, day: date) -> AsyncIterator[bytes]:
         """Return all records of a day as lines in order of sequence; what fails at once is raised at once.
 
-        What fails later breaks the stream off, so that a part is never taken for the whole.
+        What fails later breaks the stream off, so that a part is never taken for the whole. Raises `OverloadedError`
+        while `STREAMS` others go on.
         """
         chunks = self._chunks(institution, day.isoformat())
         first = await anext(chunks, b"")
         return _joined(first, chunks)
 
-    async def _chunks(self, institution: Institution, day: str) -> AsyncIterator[bytes]:
+    async def _chunks(self, institution: Institution, day: str) -> AsyncGenerator[bytes, None]:
+        if self.streams.locked():
+            raise OverloadedError("Too many days are being read.", retry_after_s=STREAM_RETRY_S)
+        async with self.streams:
+            async for chunk in self._pages(institution, day):
+                yield chunk
+
+    async def _pages(self, institution: Institution, day: str) -> AsyncIterator[bytes]:
         opened: OrderedDict[str, Lines] = OrderedDict()
         after = After()
         while page := await self.reader.run(
@@ -117,11 +132,12 @@ class ArchiveReader:
         return [_body(found, archived) for found in page]
 
     async def _lines(self, stored: StoredObject, opened: OrderedDict[str, Lines]) -> Lines:
-        """Return an object's lines, from `opened` if it is there, which holds the last few."""
+        """Return an object's lines, from `opened` if it is there, which holds those used last."""
         if stored.key not in opened:
             opened[stored.key] = await self._open(stored)
             if len(opened) > OPEN_OBJECTS:
                 opened.popitem(last=False)
+        opened.move_to_end(stored.key)
         return opened[stored.key]
 
     async def _open(self, stored: StoredObject) -> Lines:
@@ -153,7 +169,8 @@ def _damaged(place: str) -> ArchiveDamagedError:
     return ArchiveDamagedError()
 
 
-async def _joined(first: bytes, rest: AsyncIterator[bytes]) -> AsyncIterator[bytes]:
-    yield first
-    async for chunk in rest:
-        yield chunk
+async def _joined(first: bytes, rest: AsyncGenerator[bytes, None]) -> AsyncIterator[bytes]:
+    async with aclosing(rest):  # a reader that goes away gives its place back at once
+        yield first
+        async for chunk in rest:
+            yield chunk

@@ -14,12 +14,14 @@ from sqlalchemy import (
 )
 
 metadata = MetaData()
+# by its bytes, as SQLite does it: the order of an object's records must not depend on a server's language
+_RECORD_ID = String(64).with_variant(String(64, collation="C"), "postgresql")
 LOST = 0  # the object_id of a record whose body was gone before its object was decided; real ones begin at 1
 
 records = Table(
     "audit_records",
     metadata,
-    Column("record_id", String(64), primary_key=True),
+    Column("record_id", _RECORD_ID, primary_key=True),
     Column("institution_mode", String(8), nullable=False),
     Column("institution_id", String(64), nullable=False),
     Column("day", String(10), nullable=False),  # the UTC day of created_at, 2026-11-02
@@ -48,7 +50,7 @@ Index(
 bodies = Table(
     "spooled_bodies",
     metadata,
-    Column("record_id", String(64), primary_key=True),
+    Column("record_id", _RECORD_ID, primary_key=True),
     Column("body", LargeBinary, nullable=False),
 )
 

@@ -1,7 +1,7 @@
 import asyncio
 import zlib
 from collections.abc import Callable
-from datetime import UTC, datetime
+from datetime import UTC, date, datetime
 from pathlib import Path
 
 import pytest
@@ -9,7 +9,9 @@ import pytest
 from common.canonical import sha256_hex
 from common.contracts.institutions import Institution, InstitutionMode
 from common.contracts.tokens import Scope
+from common.errors import OverloadedError
 from log_service.archive import service as reading
+from log_service.bootstrap import build
 from tests.api.log_service.harness import (
     BANK,
     DAY,
@@ -227,6 +229,30 @@ class TestReadRecordsOfDay:
         assert response.status_code == 200
         assert response.headers["Content-Type"] == "application/x-ndjson"
         assert response.content == b"".join(record.body.encode() + b"\n" for record in records)
+
+    async def test_refuses_more_streams_than_it_has_places_until_one_ends(
+        self, tmp_path: Path, users: RunningUserService, bucket: Bucket
+    ) -> None:
+        settings = log_settings(tmp_path, users, bucket, archive_interval_s=NEVER_S)
+        async with build(settings) as state:
+            spool, archive = state["spool"], state["archive"]
+            await spool.accept(make_records(1))
+            day = date.fromisoformat(DAY)
+
+            streams = [await archive.stream_day(BANK, day) for _ in range(reading.STREAMS)]
+            with pytest.raises(OverloadedError):
+                await archive.stream_day(BANK, day)
+            await anext(streams[0])
+            await streams[0].aclose()  # what a reader that goes away does
+            read = [chunk async for chunk in streams[1]]
+            again = [await archive.stream_day(BANK, day) for _ in range(2)]
+            with pytest.raises(OverloadedError):
+                await archive.stream_day(BANK, day)
+            for stream in (*streams[2:], *again):
+                async for _ in stream:
+                    pass
+
+        assert b"".join(read) == make_record(1).body.encode() + b"\n"
 
     async def test_leaves_out_other_days_and_other_institutions(self, spooling: RunningLogService) -> None:
         tomorrow = datetime(2026, 11, 3, tzinfo=UTC)

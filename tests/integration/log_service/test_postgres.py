@@ -11,8 +11,10 @@ from pathlib import Path
 import psycopg
 import pytest
 
+from common.db import migrate
 from common.errors import StartupError
 from log_service.archive.ownership import NotOwnerError, owned
+from log_service.bootstrap import MIGRATIONS
 from tests.api.log_service.harness import (
     BUCKET,
     DAY,
@@ -111,6 +113,19 @@ def cut_all_others(url: str) -> None:
             "SELECT pg_terminate_backend(pid, 5000) FROM pg_stat_activity"
             " WHERE pid <> pg_backend_pid() AND usename = current_user"
         )
+
+
+class TestOrder:
+    async def test_is_that_of_the_bytes(self, postgres_url: str) -> None:
+        await asyncio.to_thread(migrate, postgres_url, migrations=MIGRATIONS)
+
+        with psycopg.connect(postgres_url, connect_timeout=2) as connection:
+            found = connection.execute(
+                "SELECT table_name, collation_name FROM information_schema.columns"
+                " WHERE column_name = 'record_id' ORDER BY table_name"
+            ).fetchall()
+
+        assert found == [("audit_records", "C"), ("spooled_bodies", "C")]
 
 
 class TestOverPostgres:

@@ -1,0 +1,25 @@
+"""Record ids are ordered by their bytes on PostgreSQL too."""
+
+from alembic import op
+
+revision = "0002"
+down_revision = "0001"
+branch_labels = None
+depends_on = None
+
+TABLES = ("audit_records", "spooled_bodies")
+
+
+def upgrade() -> None:
+    _collate('"C"')
+
+
+def downgrade() -> None:
+    _collate('"default"')
+
+
+def _collate(collation: str) -> None:
+    if op.get_context().dialect.name != "postgresql":  # SQLite orders by bytes anyway
+        return
+    for table in TABLES:
+        op.execute(f"ALTER TABLE {table} ALTER COLUMN record_id TYPE varchar(64) COLLATE {collation}")
