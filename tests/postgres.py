@@ -117,7 +117,7 @@ def _account() -> dict[str, Any]:
 
 
 def _reachable(installed: Path, folder: Path) -> Path:
-    """Copy the program when it lies in somebody's private folder, e.g. a checkout below /root."""
+    """Copy the program when it lies in somebody's private folder, e.g. a checkout in a home folder."""
     if all(parent.stat().st_mode & 0o001 for parent in installed.resolve().parents):
         return installed
     return shutil.copytree(installed, folder / "pginstall", symlinks=True)
