@@ -12,6 +12,7 @@ REQUEST_SECONDS = Histogram(
 )
 OUTBOX_PENDING = Gauge("assay_outbox_pending", "Rows that still have to be told.", ["target"])
 OUTBOX_OLDEST_SECONDS = Gauge("assay_outbox_oldest_seconds", "Age of the oldest such row.", ["target"])
+CIRCUIT_OPEN = Gauge("assay_circuit_open", "1 while calls to another service are not tried.", ["circuit"])
 BATCH_SIZE = Histogram(
     "assay_batch_items",
     "Items that shared one batch.",
