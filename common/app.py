@@ -11,6 +11,7 @@ from fastapi.responses import JSONResponse
 
 from common.docs_page import install_docs_page
 from common.errors import StartupError, install_error_handlers
+from common.failpoints import armed
 from common.logging import configure_logging
 from common.metrics import metrics_response
 from common.middleware import RequestMiddleware
@@ -50,9 +51,10 @@ def create_app(service: Service[SettingsT], settings: SettingsT | None = None) -
         )
         log = structlog.get_logger()
         try:
-            async with service.build(chosen) as state:
-                log.info("service.started", environment=chosen.environment.value)
-                yield {"max_body_bytes": chosen.max_body_bytes, **state}
+            with armed(chosen.failpoints):
+                async with service.build(chosen) as state:
+                    log.info("service.started", environment=chosen.environment.value)
+                    yield {"max_body_bytes": chosen.max_body_bytes, **state}
         except StartupError as error:
             log.error("service.refused_to_start", reason=str(error))  # noqa: TRY400 - uvicorn logs the traceback
             app.state.refusal = str(error)

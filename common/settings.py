@@ -10,10 +10,11 @@ from enum import StrEnum
 from pathlib import Path
 from typing import ClassVar, Self, TypeVar
 
-from pydantic import Field, SecretStr, model_validator
+from pydantic import Field, SecretStr, field_validator, model_validator
 from pydantic_settings import BaseSettings, SettingsConfigDict, SettingsError
 
 from common.errors import StartupError
+from common.failpoints import parse_failpoints
 
 PLACEHOLDER = "change-me"
 MIN_SECRET_LENGTH = 32
@@ -64,6 +65,21 @@ class ServiceSettings(BaseSettings):
     service_client_secret: SecretStr = Field(
         SecretStr(PLACEHOLDER), description="this service's secret for getting service tokens"
     )
+    failpoints: str = Field(
+        "", description="points where a test ends, fails or delays this process; production refuses them"
+    )
+
+    @field_validator("failpoints")
+    @classmethod
+    def _are_failpoints(cls, value: str) -> str:
+        parse_failpoints(value)
+        return value
+
+    @model_validator(mode="after")
+    def _refuse_failpoints_in_production(self) -> Self:
+        if self.failpoints and self.environment is Environment.PRODUCTION:
+            raise ValueError("FAILPOINTS is for tests; production does not take it")
+        return self
 
     @model_validator(mode="after")
     def _refuse_placeholders_in_production(self) -> Self:

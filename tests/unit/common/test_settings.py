@@ -135,6 +135,14 @@ class TestMistakes:
         assert CANARY not in repr(load_settings(TinySettings))
 
 
+class TestFailpoints:
+    def test_are_read_before_the_service_starts(self, monkeypatch: pytest.MonkeyPatch) -> None:
+        monkeypatch.setenv("FAILPOINTS", "decisions.after_commit:explode")
+
+        with pytest.raises(ValidationError, match="FAILPOINTS is a list"):
+            load_settings(TinySettings)
+
+
 class TestProduction:
     @pytest.mark.parametrize("secret", ["change-me", "change-me-" + "x" * 40, "short", "x" * 31])
     def test_refuses_placeholders_and_short_secrets_by_name_and_without_value(
@@ -168,6 +176,15 @@ class TestProduction:
         monkeypatch.setenv("DATABASE_PASSWORD", second)
 
         assert load_settings(TinySettings).environment is Environment.PRODUCTION
+
+    def test_refuses_failpoints(self, monkeypatch: pytest.MonkeyPatch) -> None:
+        monkeypatch.setenv("ENVIRONMENT", "production")
+        monkeypatch.setenv("SERVICE_CLIENT_SECRET", LONG)
+        monkeypatch.setenv("DATABASE_PASSWORD", LONG)
+        monkeypatch.setenv("FAILPOINTS", "decisions.after_commit:kill")
+
+        with pytest.raises(ValidationError, match="FAILPOINTS is for tests"):
+            load_settings(TinySettings)
 
     @pytest.mark.parametrize("environment", ["development", "test"])
     def test_elsewhere_placeholders_do(self, monkeypatch: pytest.MonkeyPatch, environment: str) -> None:
