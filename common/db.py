@@ -17,6 +17,7 @@ from sqlalchemy.exc import SQLAlchemyError
 from sqlalchemy.ext.asyncio import AsyncEngine, AsyncSession, async_sessionmaker, create_async_engine
 
 from common.errors import PlatformError
+from common.failpoints import failpoint
 
 BUSY_TIMEOUT_MS = 5000
 CONNECT_TIMEOUT_S = 5
@@ -110,6 +111,7 @@ def migrate(url: str, *, migrations: Path) -> None:
             config.set_main_option("script_location", str(migrations).replace("%", "%%"))
             config.attributes["connection"] = connection
             command.upgrade(config, "head")
+            failpoint("migrations.before_commit")
     finally:
         engine.dispose()
 

@@ -19,13 +19,14 @@ from sqlalchemy import (
     MetaData,
     String,
     Table,
-    delete,
     func,
     select,
     update,
 )
 
+from common.bulk import BulkDelete, BulkInsert
 from common.clock import epoch_ms
+from common.failpoints import failpoint
 from common.http import Delivery
 from common.metrics import OUTBOX_OLDEST_SECONDS, OUTBOX_PENDING
 from common.writer import DatabaseWriter
@@ -67,29 +68,19 @@ class Outbox:
 
     def __init__(self, table: Table) -> None:
         self._table = table
+        self._insert = BulkInsert(table)
+        self._delete = BulkDelete(table, fixed="target", one_of="subject_id")
 
     def add(self, connection: Connection, entries: Sequence[OutboxEntry], *, now: int, lease_ms: int) -> None:
         """Write `entries`, leased for `lease_ms` to the one who is about to tell them."""
-        if entries:
-            rows = [
-                {
-                    "target": entry.target,
-                    "subject_id": entry.subject_id,
-                    "attempts": 0,
-                    "due_at": now + lease_ms,
-                    "created_at": now,
-                }
-                for entry in entries
-            ]
-            connection.execute(self._table.insert(), rows)
+        due_at = now + lease_ms
+        self._insert.run(
+            connection, [(entry.target, entry.subject_id, 0, due_at, now, None) for entry in entries]
+        )
 
     def remove(self, connection: Connection, target: str, subject_ids: Collection[str]) -> None:
         """Take away what was told."""
-        if subject_ids:
-            table = self._table
-            connection.execute(
-                delete(table).where(table.c.target == target, table.c.subject_id.in_(list(subject_ids)))
-            )
+        self._delete.run(connection, target, list(subject_ids))
 
     def claim(self, connection: Connection, target: str, *, now: int, limit: int) -> list[str]:
         """Lease up to `limit` due rows of `target` and return their subjects, oldest first.
@@ -214,14 +205,17 @@ class Relay:
         subjects = await self._writer.run(lambda c: self._claim(c, limit))
         if not subjects:
             return 0
+        failpoint("relay.after_claim")
         await self._tell(subjects)
         return len(subjects)
 
     async def _tell(self, subjects: Sequence[str]) -> None:
         delivery = await self._send(subjects)
+        failpoint("relay.after_send")
         if delivery.delivered:
             recovered, self._failures = self._failures > 0, 0
             await self._writer.run(lambda c: self._settle(c, subjects, recovered=recovered))
+            failpoint("relay.after_mark")
         elif delivery.refused and len(subjects) > 1:
             for subject in subjects:  # one bad row must not hold up the others
                 await self._tell([subject])

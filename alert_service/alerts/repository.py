@@ -10,6 +10,7 @@ from alert_service.alerts.tables import alerts
 from alert_service.notifications.tables import mail_recipients, mails
 from common.contracts.alerts import AlertRequest
 from common.db import insert_ignoring_repeats
+from common.failpoints import failpoint
 
 
 @dataclass(frozen=True, slots=True)
@@ -41,7 +42,9 @@ def accept(connection: Connection, batch: Sequence[AlertRequest], *, now_ms: int
         for alert in sorted(batch, key=lambda alert: alert.alert_id)
     ]
     insert = insert_ignoring_repeats(connection, alerts).returning(alerts.c.alert_id)
-    return set(connection.scalars(insert, rows))
+    fresh = set(connection.scalars(insert, rows))
+    failpoint("alerts.before_commit")
+    return fresh
 
 
 def find_alert(connection: Connection, institution_id: str, alert_id: str) -> Row[Any] | None:

@@ -17,6 +17,7 @@ from common.clock import epoch_ms
 from common.contracts.alerts import AlertBatch, AlertRequest, AlertsAccepted
 from common.cursors import from_cursor, to_cursor
 from common.errors import NotFoundError
+from common.failpoints import failpoint
 from common.writer import DatabaseWriter
 
 MAX_LOGGED_IDS = 64
@@ -45,7 +46,9 @@ class AlertInbox:
     async def _accept(self, batches: Sequence[AlertBatch]) -> Sequence[AlertsAccepted]:
         everything = [alert for batch in batches for alert in batch.alerts]
         now_ms = epoch_ms()
+        failpoint("alerts.before_begin")
         fresh = await self._writer.run(lambda c: repository.accept(c, everything, now_ms=now_ms))
+        failpoint("alerts.after_commit")
         ACCEPTED.inc(len(fresh))
         if fresh:
             self._accepted()

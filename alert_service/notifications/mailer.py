@@ -20,6 +20,7 @@ from alert_service.notifications.postman import Postman, Tried
 from alert_service.notifications.repository import Mail
 from alert_service.settings import AlertSettings
 from common.clock import epoch_ms
+from common.failpoints import failpoint
 from common.outbox import backoff_ms
 from common.writer import DatabaseWriter
 
@@ -110,6 +111,7 @@ class Mailer:
             max_alerts=settings.mail_max_alerts,
             domain=settings.mail_domain,
         )
+        failpoint("mails.before_commit")
         ripe = [ripe_in_ms(each, now_ms=now_ms, collect_ms=collect_ms) for each in waiting]
         ripe_in = min((each for each in ripe if each > 0), default=round(TICK_S * 1000))
         if free <= 0:
@@ -130,7 +132,9 @@ class Mailer:
         self.news.set()
 
     async def _send(self, mail: Mail) -> None:
+        failpoint("mail.before_send")
         tried = await self.postman.try_to_send(mail)
+        failpoint("mail.after_send")
         wake = self._note(tried)
         retry_ms = backoff_ms(mail.attempts)
         while True:  # the mail is out; that must not be forgotten because the database is away for a moment
@@ -140,6 +144,7 @@ class Mailer:
                 _log.error("mail.not_noted", mail_id=mail.mail_id, error=type(error).__name__)
                 await asyncio.sleep(DATABASE_RETRY_S)
             else:
+                failpoint("mail.after_mark")
                 return
 
     def _note(self, tried: Tried) -> bool:

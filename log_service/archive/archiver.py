@@ -15,6 +15,7 @@ import structlog
 
 from common.canonical import sha256_hex
 from common.clock import epoch_ms
+from common.failpoints import failpoint
 from common.outbox import backoff_ms
 from common.writer import DatabaseWriter
 from log_service.archive import repository
@@ -135,6 +136,7 @@ class Archiver:
         content = await asyncio.to_thread(_content, group, records)
         now = epoch_ms()
         key = await self.writer.run(lambda c: repository.seal(c, content, now=now))
+        failpoint("object.after_seal")
         _log.info("object.sealed", key=key, records=len(records), sha256=content.sha256)
         self.sealed.set()
         return len(records) + len(waiting.lost)
@@ -164,11 +166,13 @@ class Archiver:
             return await self._give_up_damaged(sealed)
         with PUT_SECONDS.time():
             outcome = await self.store.put(sealed.key, data, facts=_facts(sealed))
+        failpoint("object.after_put")
         if outcome is PutOutcome.TAKEN and not await self._is_ours(sealed):
             return await self._give_up_conflict(sealed)
         now = epoch_ms()
         if not await self.writer.run(lambda c: repository.mark_stored(c, sealed.object_id, now=now)):
             return await self._settled_before(sealed)
+        failpoint("object.after_mark")
         await self._clear(sealed.object_id)
         _log.info("object.stored", key=sealed.key, records=sealed.record_count, bytes=len(data))
         return Attempt.STORED
@@ -198,6 +202,7 @@ class Archiver:
         record_ids = await self.reader.run(lambda c: repository.members(c, object_id))
         for start in range(0, len(record_ids), BODIES_A_COMMIT):
             some = record_ids[start : start + BODIES_A_COMMIT]
+            failpoint("object.while_clearing")
             self.spool.left(await self.writer.run(lambda c, some=some: repository.drop_bodies(c, some)))  # type: ignore[misc]
         await self.writer.run(lambda c: repository.mark_cleared(c, object_id))
 

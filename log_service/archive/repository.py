@@ -22,6 +22,7 @@ from sqlalchemy import (
 
 from common.contracts.audit_records import RecordKind, RecordsAccepted
 from common.contracts.institutions import InstitutionMode
+from common.failpoints import failpoint
 from log_service.archive.keys import object_key
 from log_service.archive.records import RecordConflictError, SpoolRecord
 from log_service.archive.schemas import ObjectState
@@ -104,6 +105,7 @@ def accept(connection: Connection, batches: Sequence[Sequence[SpoolRecord]]) -> 
         connection.execute(
             insert(bodies), [{"record_id": record.record_id, "body": record.body} for record in fresh]
         )
+    failpoint("spool.before_commit")
     return Accepted(results, Amount(len(fresh), sum([len(record.body) for record in fresh])))
 
 
@@ -225,6 +227,7 @@ def seal(connection: Connection, content: Content, *, now: int) -> str:
     )
     if moved.rowcount != len(content.record_ids):
         raise RecordsMovedError
+    failpoint("object.before_seal_commit")
     return key
 
 

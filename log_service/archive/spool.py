@@ -8,6 +8,7 @@ import structlog
 from common.batches import Batches
 from common.contracts.audit_records import AuditRecord, RecordsAccepted
 from common.errors import OverloadedError
+from common.failpoints import failpoint
 from common.logging import add_facts
 from common.writer import DatabaseWriter
 from log_service.archive import repository
@@ -90,6 +91,7 @@ class AuditSpool:
 
     async def _keep(self, batches: Sequence[list[SpoolRecord]]) -> Sequence[RecordsAccepted | Exception]:
         kept = await self._writer.run(lambda connection: repository.accept(connection, batches))
+        failpoint("spool.after_commit")
         results = kept.results
         accepted = sum([result.accepted for result in results if isinstance(result, RecordsAccepted)])
         repeated = sum([result.repeated for result in results if isinstance(result, RecordsAccepted)])
