@@ -1,0 +1,97 @@
+"""Statements over many rows at once, compiled from the tables once for each number of rows.
+
+SQLAlchemy spends more time on making a statement for a batch than SQLite spends on running it, and the driver lets
+other threads run between any two rows of `executemany`. So a batch is cut into a few pieces, and each piece is one
+statement whose text was made before and which goes straight to the driver.
+"""
+
+from collections.abc import Callable, Iterator, Sequence
+from itertools import chain
+from typing import Any
+
+from sqlalchemy import ClauseElement, Connection, Table, bindparam, delete
+from sqlalchemy.dialects import postgresql, sqlite
+from sqlalchemy.engine import Dialect
+from sqlalchemy.exc import DBAPIError
+
+SIZES = (128, 96, 64, 48, 32, 24, 16, 12, 8, 6, 4, 3, 2, 1)
+Row = tuple[Any, ...]
+
+
+class BulkInsert:
+    """Inserts rows into `table`; with `ignore_repeats` rows whose key exists stay as they are."""
+
+    def __init__(self, table: Table, *, ignore_repeats: bool = False) -> None:
+        self._table = table
+        self._ignore_repeats = ignore_repeats
+        self._statement = PreparedStatement(self._made)
+
+    def run(self, connection: Connection, rows: Sequence[Row]) -> int:
+        """Insert `rows`, each with a value for every column of the table, in order; return how many were new."""
+        return sum(
+            self._statement.run(connection, tuple(chain.from_iterable(piece)), size=len(piece)).rowcount
+            for piece in _pieces(rows)
+        )
+
+    def _made(self, dialect: Dialect, size: int) -> ClauseElement:
+        make = postgresql.insert if dialect.name == "postgresql" else sqlite.insert
+        rows = [
+            {column.name: bindparam(f"{column.name}_{row}", type_=column.type) for column in self._table.c}
+            for row in range(size)
+        ]
+        insert = make(self._table).values(rows)
+        return insert.on_conflict_do_nothing() if self._ignore_repeats else insert
+
+
+class BulkDelete:
+    """Deletes the rows of `table` in which column `one_of` has one of many values and column `fixed` has one."""
+
+    def __init__(self, table: Table, *, fixed: str, one_of: str) -> None:
+        self._fixed, self._one_of, self._table = table.c[fixed], table.c[one_of], table
+        self._statement = PreparedStatement(self._made)
+
+    def run(self, connection: Connection, fixed: str, values: Sequence[str]) -> None:
+        """Delete the rows that have `fixed` and one of `values`."""
+        for piece in _pieces(values):
+            self._statement.run(connection, (fixed, *piece), size=len(piece))
+
+    def _made(self, _dialect: Dialect, size: int) -> ClauseElement:
+        wanted = [bindparam(f"value_{position}", type_=self._one_of.type) for position in range(size)]
+        fixed = bindparam("fixed", type_=self._fixed.type)
+        return delete(self._table).where(self._fixed == fixed, self._one_of.in_(wanted))
+
+
+class PreparedStatement:
+    """One statement whose text is made once for each engine and number of rows; its parameters go by position."""
+
+    def __init__(self, make: Callable[[Dialect, int], ClauseElement]) -> None:
+        self._make = make
+        self._texts: dict[tuple[str, int], str] = {}
+
+    def run(self, connection: Connection, parameters: Row, *, size: int = 1) -> Any:  # noqa: ANN401 - a DBAPI cursor
+        """Run it with `parameters` and return the driver's cursor; raises what SQLAlchemy would raise."""
+        text = self._texts.get((connection.dialect.name, size)) or self._compiled(connection.dialect, size)
+        cursor = connection.connection.cursor()
+        try:
+            cursor.execute(text, parameters)
+        except Exception as error:
+            dialect = connection.dialect
+            base = dialect.loaded_dbapi.Error
+            raise DBAPIError.instance(
+                None, None, error, base, hide_parameters=True, dialect=dialect
+            ) from error
+        return cursor
+
+    def _compiled(self, dialect: Dialect, size: int) -> str:
+        positional = type(dialect)(paramstyle="qmark" if dialect.name == "sqlite" else "format")
+        text = str(self._make(positional, size).compile(dialect=positional))
+        self._texts[dialect.name, size] = text
+        return text
+
+
+def _pieces(rows: Sequence[Any]) -> Iterator[Sequence[Any]]:
+    start = 0
+    while left := len(rows) - start:
+        size = next(size for size in SIZES if size <= left)
+        yield rows[start : start + size]
+        start += size
