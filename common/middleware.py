@@ -1,6 +1,5 @@
 """The pure ASGI layer around every request: request id, bounded body, headers, metrics, one log line, no bare 500."""
 
-import re
 import time
 from typing import Any
 
@@ -9,17 +8,11 @@ from starlette.datastructures import Headers, MutableHeaders
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from common.errors import BodyTooLargeError, problem
-from common.ids import new_id
+from common.headers import SECURITY_HEADERS, request_id
 from common.logging import start_facts
 from common.metrics import REQUEST_SECONDS, REQUESTS
 
-_REQUEST_ID = re.compile(r"[A-Za-z0-9._-]{1,64}\Z")
 _QUIET = frozenset({"/health", "/ready", "/metrics"})
-_SECURITY_HEADERS = (
-    ("X-Content-Type-Options", "nosniff"),
-    ("Referrer-Policy", "no-referrer"),
-    ("Cross-Origin-Resource-Policy", "same-origin"),
-)
 _log = structlog.get_logger()
 
 
@@ -37,11 +30,11 @@ class RequestMiddleware:
             return
         started = time.perf_counter()
         headers = Headers(scope=scope)
-        request_id = _request_id(headers)
+        chosen_id = request_id(headers.get("x-request-id", ""))
         structlog.contextvars.clear_contextvars()
-        structlog.contextvars.bind_contextvars(service=self.service, request_id=request_id)
+        structlog.contextvars.bind_contextvars(service=self.service, request_id=chosen_id)
         facts = start_facts()
-        answer = _Answer(send, request_id)
+        answer = _Answer(send, chosen_id)
         try:
             body = await _read_body(headers, receive, scope["state"]["max_body_bytes"])
             await self.app(scope, body, answer.send)
@@ -87,7 +80,7 @@ class _Answer:
             self.status = message["status"]
             headers = MutableHeaders(scope=message)
             headers["X-Request-ID"] = self._request_id
-            for name, value in _SECURITY_HEADERS:
+            for name, value in SECURITY_HEADERS:
                 headers[name] = value
             headers.setdefault("Cache-Control", "no-store")
         await self._send(message)
@@ -132,11 +125,6 @@ async def _read_body(headers: Headers, receive: Receive, limit: int) -> Receive:
         return whole.pop() if whole else await receive()
 
     return receive_whole
-
-
-def _request_id(headers: Headers) -> str:
-    given = headers.get("x-request-id", "")
-    return given if _REQUEST_ID.fullmatch(given) else new_id("req")
 
 
 def _route(scope: Scope) -> str:
