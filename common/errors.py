@@ -2,6 +2,7 @@
 
 import re
 from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 from typing import Any
 
 import orjson
@@ -13,11 +14,13 @@ from sqlalchemy.exc import TimeoutError as PoolTimeoutError
 from starlette.exceptions import HTTPException
 
 PROBLEM_TYPE = "urn:assay:problem:"
+MAX_ERRORS = 20
 _FIELD = re.compile(r"(?!.*[0-9]{5})[A-Za-z_][A-Za-z0-9_]{0,39}\Z")
 _FREE_KEYS = "metadata"  # the one field whose keys callers choose
 _EMAIL_MESSAGE = "value is not a valid email address"
 # pydantic's messages of these types hold a part of what was sent
 _TELLING_TYPES = frozenset({"union_tag_invalid", "uuid_parsing", "url_parsing", "get_attribute_error"})
+_DATABASE_AWAY = (OperationalError, InterfaceError, PoolTimeoutError)
 _log = structlog.get_logger()
 _STATUS_TITLES = {
     400: ("bad-request", "The request cannot be read"),
@@ -40,6 +43,8 @@ class PlatformError(Exception):
     status_code = 500
     type = "internal"
     title = "Something went wrong here"
+    errors: Sequence[Mapping[str, str]] = ()
+    """The fields that are wrong, by our own names for them."""
     keeps_changes = False
     """Whether what the request wrote is committed although it fails, e.g. a revocation."""
 
@@ -92,7 +97,88 @@ class BodyTooLargeError(PlatformError):
     title = "The body is too large"
 
 
+class MalformedJsonError(PlatformError):
+    """The body is not the JSON that is read here; the message never holds a part of it."""
+
+    status_code = 400
+    type = "malformed-json"
+    title = "The body is not JSON this service reads"
+
+
+class InvalidRequestError(PlatformError):
+    """Values are missing, wrong or unknown; `found` is what pydantic says about them."""
+
+    status_code = 422
+    type = "invalid-request"
+    title = "The request has values this service does not take"
+
+    def __init__(self, found: Sequence[Mapping[str, Any]]) -> None:
+        super().__init__()
+        self.errors = [{"field": _field(item), "message": _message(item)} for item in found[:MAX_ERRORS]]
+
+
+@dataclass(frozen=True, slots=True)
+class Rendered:
+    """An answer that is ready to be sent; the headers name its type and length."""
+
+    status: int
+    headers: dict[str, str]
+    body: bytes
+
+    def response(self) -> Response:
+        """Return the answer as Starlette sends it."""
+        return Response(self.body, status_code=self.status, headers=self.headers)
+
+
+def render_problem(error: Exception) -> Rendered:
+    """Return the answer to a failure, whichever door it came through; an unexpected one is raised again.
+
+    `request_id` is the one bound to the running request.
+    """
+    if isinstance(error, PlatformError):
+        return _rendered(
+            status=error.status_code,
+            type_=error.type,
+            title=error.title,
+            detail=error.detail,
+            errors=error.errors,
+            headers=error.headers,
+        )
+    if isinstance(error, RequestValidationError):
+        return render_problem(_refused_request(error))
+    if isinstance(error, HTTPException):
+        type_, title = _STATUS_TITLES.get(error.status_code, ("http-error", "The request was refused"))
+        return _rendered(status=error.status_code, type_=type_, title=title, headers=error.headers)
+    if isinstance(error, _DATABASE_AWAY):
+        cause = getattr(error, "orig", None) or error
+        _log.error("database.failed", error=type(error).__name__, reason=str(cause)[:200])
+        return render_problem(UnavailableError("The database does not answer."))
+    raise error
+
+
 def problem(
+    *,
+    status: int,
+    type_: str,
+    title: str,
+    detail: str = "",
+    headers: Mapping[str, str] | None = None,
+) -> Response:
+    """Return a problem+json response that no exception stands for."""
+    return _rendered(status=status, type_=type_, title=title, detail=detail, headers=headers).response()
+
+
+def install_error_handlers(app: FastAPI) -> None:
+    """Make `app` answer every failure in the one shape."""
+    for expected in (PlatformError, RequestValidationError, HTTPException, *_DATABASE_AWAY):
+        app.add_exception_handler(expected, _answer)
+
+
+async def _answer(_request: Request, error: Exception) -> Response:
+    return render_problem(error).response()
+
+
+def _rendered(
     *,
     status: int,
     type_: str,
@@ -100,63 +186,30 @@ def problem(
     detail: str = "",
     errors: Sequence[Mapping[str, str]] = (),
     headers: Mapping[str, str] | None = None,
-) -> Response:
-    """Return a problem+json response; `request_id` is the one bound to the running request."""
+) -> Rendered:
     body: dict[str, Any] = {"type": PROBLEM_TYPE + type_, "title": title, "status": status}
     if detail:
         body["detail"] = detail
     if errors:
         body["errors"] = list(errors)
     body["request_id"] = structlog.contextvars.get_contextvars().get("request_id", "")
-    return Response(
-        orjson.dumps(body),
-        status_code=status,
-        headers=dict(headers or {}),
-        media_type="application/problem+json",
+    encoded = orjson.dumps(body)
+    return Rendered(
+        status,
+        {
+            **(headers or {}),
+            "Content-Type": "application/problem+json",
+            "Content-Length": str(len(encoded)),
+        },
+        encoded,
     )
 
 
-def install_error_handlers(app: FastAPI) -> None:
-    """Make `app` answer every failure in the one shape."""
-    app.add_exception_handler(PlatformError, _platform_error)
-    app.add_exception_handler(RequestValidationError, _validation_error)
-    app.add_exception_handler(HTTPException, _http_exception)
-    for away in (OperationalError, InterfaceError, PoolTimeoutError):
-        app.add_exception_handler(away, _database_away)
-
-
-async def _platform_error(_request: Request, error: Exception) -> Response:
-    assert isinstance(error, PlatformError)  # noqa: S101 - registered for this class alone
-    return problem(
-        status=error.status_code,
-        type_=error.type,
-        title=error.title,
-        detail=error.detail,
-        headers=error.headers,
-    )
-
-
-async def _database_away(request: Request, error: Exception) -> Response:
-    """Answer 503: the database is away, locked or full, and what the request wrote was rolled back."""
-    cause = getattr(error, "orig", None) or error
-    _log.error("database.failed", error=type(error).__name__, reason=str(cause)[:200])
-    return await _platform_error(request, UnavailableError("The database does not answer."))
-
-
-async def _validation_error(_request: Request, error: Exception) -> Response:
-    assert isinstance(error, RequestValidationError)  # noqa: S101 - registered for this class alone
+def _refused_request(error: RequestValidationError) -> PlatformError:
     found = error.errors()
     if found and found[0]["type"] == "json_invalid":
-        reason = str(found[0].get("ctx", {}).get("error", ""))
-        return problem(
-            status=400, type_="malformed-json", title="The body is not JSON this service reads", detail=reason
-        )
-    return problem(
-        status=422,
-        type_="invalid-request",
-        title="The request has values this service does not take",
-        errors=[{"field": _field(item), "message": _message(item)} for item in found[:20]],
-    )
+        return MalformedJsonError(str(found[0].get("ctx", {}).get("error", "")))
+    return InvalidRequestError(found)
 
 
 def _field(item: Mapping[str, Any]) -> str:
@@ -179,9 +232,3 @@ def _message(item: Mapping[str, Any]) -> str:
     message = str(item["msg"])
     # what follows in that message quotes the part of the address that is wrong
     return _EMAIL_MESSAGE if message.startswith(_EMAIL_MESSAGE) else message
-
-
-async def _http_exception(_request: Request, error: Exception) -> Response:
-    assert isinstance(error, HTTPException)  # noqa: S101 - registered for this class alone
-    type_, title = _STATUS_TITLES.get(error.status_code, ("http-error", "The request was refused"))
-    return problem(status=error.status_code, type_=type_, title=title, headers=error.headers)

@@ -15,8 +15,8 @@ from common.errors import PROBLEM_TYPE, PlatformError
 
 DOCUMENT = Path(__file__).parents[2] / "docs" / "errors.md"
 ROW = re.compile(r"^\| `([a-z0-9-]+)` \| (\d{3}) \|", re.MULTILINE)
-# made by handlers rather than by a class of their own
-WITHOUT_CLASS = {("malformed-json", 400), ("invalid-request", 422), ("internal", 500)}
+# made at the boundary rather than by a class of its own
+WITHOUT_CLASS = {("internal", 500)}
 HTTP = {
     ("bad-request", 400),
     ("method-not-allowed", 405),
