@@ -37,6 +37,7 @@ class Circuit:
         self._failures = 0
         self._open = self._probing = False
         self._probe_at = 0.0
+        self._on_recovery: Callable[[], None] | None = None
         self._gauge = CIRCUIT_OPEN.labels(name)
         self._gauge.set(0)
 
@@ -44,6 +45,15 @@ class Circuit:
     def is_open(self) -> bool:
         """Whether calls are not worth trying now."""
         return self._open
+
+    @property
+    def refuses(self) -> bool:
+        """Whether `admits` would say no now; asking takes no probe."""
+        return self._open and self._clock() < self._probe_at
+
+    def on_recovery(self, told: Callable[[], None]) -> None:
+        """Call `told` at every success that follows a failure."""
+        self._on_recovery = told
 
     def admits(self) -> bool:
         """Whether to call now; while open that is true for one probe when it is due.
@@ -61,12 +71,14 @@ class Circuit:
 
     def succeeded(self) -> None:
         """Note that a call was answered as it should be; closes."""
+        had_failed, self._failures = self._failures > 0, 0
         if self._open:
             self._set_open(is_open=False)
             self._recent.clear()
         elif self._failing_share is not None:
             self._recent.append(False)
-        self._failures = 0
+        if had_failed and self._on_recovery is not None:
+            self._on_recovery()
 
     def failed(self) -> None:
         """Note that a call failed; opens when that happened too often, a failed probe waits anew."""

@@ -1,9 +1,9 @@
 """Calls to other services: one client each, on the aiohttp transport, with the running request's id."""
 
 import asyncio
-from collections.abc import Callable
+from collections.abc import AsyncIterator, Callable
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, cast
 
 import aiohttp
 import httpx
@@ -11,9 +11,12 @@ import orjson
 import structlog
 from httpx_aiohttp import HttpxAiohttpClient
 
+from common.circuit import Circuit
 from common.errors import PlatformError
 
 CONNECT_S = 0.3
+MAX_ANSWER_BYTES = 65_536
+_ANSWER_LIMIT = "max_answer_bytes"
 
 
 @dataclass(frozen=True, slots=True)
@@ -30,14 +33,40 @@ class Delivery:
 
 
 async def deliver(
-    client: httpx.AsyncClient, path: str, *, target: str, body: bytes, headers: Callable[[], dict[str, str]]
+    client: httpx.AsyncClient,
+    path: str,
+    *,
+    target: str,
+    body: bytes,
+    headers: Callable[[], dict[str, str]],
+    circuit: Circuit | None = None,
 ) -> Delivery:
-    """Post JSON `body` and report what became of it; never raises for anything the network can do."""
+    """Post JSON `body` and report what became of it; never raises for anything the network can do.
+
+    While `circuit` is open nothing is sent; else it is told how the call went. Closing it is left to somebody who
+    has the time to find out.
+    """
+    if circuit is not None and circuit.is_open:
+        return Delivery(target, delivered=False, error="circuit open")
     try:
-        response = await client.post(
-            path, content=body, headers={**headers(), "Content-Type": "application/json"}
-        )
-    except (httpx.HTTPError, PlatformError, OSError) as error:
+        all_headers = {**headers(), "Content-Type": "application/json"}
+    except PlatformError as error:  # nothing is sent, so the circuit learns nothing
+        return Delivery(target, delivered=False, error=type(error).__name__)
+    delivery = await _posted(client, path, target=target, body=body, headers=all_headers)
+    if circuit is not None:
+        if delivery.delivered or delivery.refused:
+            circuit.succeeded()
+        else:
+            circuit.failed()
+    return delivery
+
+
+async def _posted(
+    client: httpx.AsyncClient, path: str, *, target: str, body: bytes, headers: dict[str, str]
+) -> Delivery:
+    try:
+        response = await client.post(path, content=body, headers=headers)
+    except (httpx.HTTPError, OSError) as error:
         return Delivery(target, delivered=False, error=type(error).__name__)
     if response.status_code == httpx.codes.ACCEPTED:
         if not _is_json_object(response.content):  # something else than our service answers there
@@ -50,7 +79,8 @@ async def deliver(
 def service_client(base_url: str, *, timeout_s: float) -> httpx.AsyncClient:
     """Make the client for one other service; `timeout_s` bounds each whole call, from connecting to the last byte.
 
-    Whatever goes wrong on the way is an `httpx.HTTPError`.
+    Whatever goes wrong on the way is an `httpx.HTTPError`, and so is an answer of more than 64 KB where the call does
+    not name another bound (`extensions=answers_up_to(...)`).
     """
     return _ServiceClient(
         base_url=base_url,
@@ -58,8 +88,14 @@ def service_client(base_url: str, *, timeout_s: float) -> httpx.AsyncClient:
         limits=httpx.Limits(max_connections=64, max_keepalive_connections=64),
         follow_redirects=False,
         trust_env=False,
-        event_hooks={"request": [_add_request_id]},
+        headers={"Accept-Encoding": "identity"},  # a small compressed answer could be a large one
+        event_hooks={"request": [_add_request_id], "response": [_bound_answer]},
     )
+
+
+def answers_up_to(max_bytes: int) -> dict[str, Any]:
+    """Return the `extensions` of a call whose answer may have `max_bytes`."""
+    return {_ANSWER_LIMIT: max_bytes}
 
 
 class _ServiceClient(HttpxAiohttpClient):
@@ -84,6 +120,32 @@ def _connection_error(error: httpx.ConnectTimeout, request: httpx.Request) -> ht
     if isinstance(error.__cause__, aiohttp.ClientConnectorError):
         return httpx.ConnectError("no connection", request=request)
     return httpx.RemoteProtocolError("the connection broke", request=request)
+
+
+class _BoundedStream(httpx.AsyncByteStream):
+    """The bytes of an answer, up to a limit; the connection of a longer one is closed."""
+
+    def __init__(self, stream: httpx.AsyncByteStream, *, limit: int) -> None:
+        self._stream = stream
+        self._limit = limit
+
+    async def __aiter__(self) -> AsyncIterator[bytes]:
+        left = self._limit
+        async for part in self._stream:
+            left -= len(part)
+            if left < 0:
+                raise httpx.RemoteProtocolError("the answer is longer than it may be")
+            yield part
+
+    async def aclose(self) -> None:
+        await self._stream.aclose()
+
+
+async def _bound_answer(response: httpx.Response) -> None:
+    if response.headers.get("Content-Encoding", "identity") != "identity":
+        raise httpx.DecodingError("the answer is encoded in a way nobody asked for")
+    limit = response.request.extensions.get(_ANSWER_LIMIT, MAX_ANSWER_BYTES)
+    response.stream = _BoundedStream(cast("httpx.AsyncByteStream", response.stream), limit=limit)
 
 
 def _is_json_object(body: bytes) -> bool:

@@ -1,11 +1,13 @@
 """Tells log_service about every decision, so that it is archived."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
+from typing import Any
 
 import httpx
+import orjson
 
 from common.auth.service_tokens import ServiceTokens
-from common.contracts.audit_records import AuditBatch, AuditRecord
+from common.circuit import Circuit
 from common.http import Delivery, deliver
 
 TARGET = "audit"
@@ -15,13 +17,23 @@ PATH = "/v1/internal/audit-records"
 class LogClient:
     """Hands over audit records; what becomes of it is returned, never raised."""
 
-    def __init__(self, client: httpx.AsyncClient, tokens: ServiceTokens) -> None:
+    def __init__(
+        self, client: httpx.AsyncClient, tokens: ServiceTokens, *, circuit: Circuit | None = None
+    ) -> None:
         self._client = client
         self._tokens = tokens
+        self._circuit = circuit
 
-    async def archive(self, records: Sequence[AuditRecord]) -> Delivery:
-        """Hand over `records` together; nothing to hand over is delivered at once."""
+    async def archive(self, records: Sequence[Mapping[str, Any]]) -> Delivery:
+        """Hand over `records` (each as `AuditRecord` has it) together; nothing to hand over is delivered at once."""
         if not records:
             return Delivery(TARGET, delivered=True)
-        body = AuditBatch(records=tuple(records)).model_dump_json().encode()
-        return await deliver(self._client, PATH, target=TARGET, body=body, headers=self._tokens.header)
+        body = orjson.dumps({"records": records})
+        return await deliver(
+            self._client,
+            PATH,
+            target=TARGET,
+            body=body,
+            headers=self._tokens.header,
+            circuit=self._circuit,
+        )

@@ -11,8 +11,10 @@ from ai_service.features.money import RateBook
 from common.auth.service_tokens import ServiceTokens
 from common.contracts.rates import RateTables
 from common.errors import PlatformError
+from common.http import answers_up_to
 
 RETRY_S = 2.0
+MAX_ANSWER_BYTES = 16_777_216  # about ten years of daily tables
 _log = structlog.get_logger()
 
 
@@ -67,7 +69,10 @@ class RatesClient:
     async def _fetch(self, base_currency: str) -> RateTables | None:
         try:
             response = await self._client.get(
-                "/v1/internal/rates", params={"base_currency": base_currency}, headers=self._tokens.header()
+                "/v1/internal/rates",
+                params={"base_currency": base_currency},
+                headers=self._tokens.header(),
+                extensions=answers_up_to(MAX_ANSWER_BYTES),
             )
             if response.status_code == httpx.codes.NOT_FOUND:
                 return RateTables(tables=())

@@ -13,9 +13,11 @@ from common.auth.service_tokens import ServiceTokens
 from common.clock import epoch_ms
 from common.contracts.institutions import Recipients
 from common.errors import PlatformError
+from common.http import answers_up_to
 from common.writer import DatabaseWriter
 
 AWAY_S = 5.0
+MAX_ANSWER_BYTES = 1_048_576
 _log = structlog.get_logger()
 
 
@@ -50,6 +52,7 @@ class RecipientDirectory:
             response = await self.client.get(
                 f"/v1/internal/institutions/{quote(institution_id, safe='')}/recipients",
                 headers=self.tokens.header(),
+                extensions=answers_up_to(MAX_ANSWER_BYTES),
             )
             if response.status_code == httpx.codes.NOT_FOUND:
                 return Recipients(institution_id=institution_id, institution_name="", emails=())

@@ -160,7 +160,38 @@ class TestProbing:
         assert [circuit.admits() for _ in range(3)] == [True, False, False]
 
 
+class TestRefuses:
+    def test_says_what_a_caller_would_hear_and_takes_no_probe(self) -> None:
+        clock = MovableClock()
+        circuit = open_circuit(clock)
+
+        before = circuit.refuses
+        clock.now += PROBE_S
+        when_due = [circuit.refuses for _ in range(3)]
+        circuit.admits()
+
+        assert (before, when_due, circuit.refuses) == (True, [False] * 3, True)
+
+    def test_a_closed_circuit_refuses_nobody(self) -> None:
+        assert not Circuit("closed").refuses
+
+
 class TestTelling:
+    def test_the_one_who_asked_for_it_hears_of_every_success_that_follows_a_failure(self) -> None:
+        circuit = Circuit("heard", failures_to_open=2)
+        heard: list[bool] = []
+        circuit.on_recovery(lambda: heard.append(circuit.is_open))
+
+        circuit.succeeded()
+        circuit.failed()
+        circuit.succeeded()
+        circuit.succeeded()
+        circuit.failed()
+        circuit.failed()
+        circuit.succeeded()
+
+        assert heard == [False, False]
+
     def test_each_change_is_one_line_and_the_gauge_follows(self) -> None:
         circuit = Circuit("told", failures_to_open=2)
 

@@ -11,8 +11,9 @@ from starlette.requests import Request
 from starlette.responses import JSONResponse, Response
 from starlette.routing import Route
 
+from common.circuit import Circuit
 from common.errors import UnavailableError
-from common.http import Delivery, deliver, service_client
+from common.http import MAX_ANSWER_BYTES, Delivery, answers_up_to, deliver, service_client
 from tests.raw_servers import Answer, answering, reply
 from tests.servers import free_port, serving
 
@@ -161,6 +162,58 @@ class TestDeliver:
                 await telling
 
 
+async def tell_with(circuit: Circuit, base_url: str) -> Delivery:
+    async with service_client(base_url, timeout_s=LONG_S) as client:
+        return await deliver(client, "/things", target="things", body=b"{}", headers=dict, circuit=circuit)
+
+
+class TestDeliverWithACircuit:
+    async def test_failures_open_it_and_then_nothing_is_sent(self) -> None:
+        circuit = Circuit("things", failures_to_open=2)
+        asked: list[bool] = []
+
+        async def fail(writer: asyncio.StreamWriter) -> None:
+            asked.append(True)
+            writer.write(reply(503))
+
+        async with answering(fail) as base_url:
+            deliveries = [await tell_with(circuit, base_url) for _ in range(5)]
+
+        assert deliveries == [failed("status 503")] * 2 + [failed("circuit open")] * 3
+        assert len(asked) == 2
+
+    @pytest.mark.parametrize("answer", [reply(202, b"{}"), reply(422)])
+    async def test_an_answer_of_the_service_itself_is_a_success(self, answer: bytes) -> None:
+        circuit = Circuit("things", failures_to_open=2)
+        circuit.failed()
+
+        async with answering(answer) as base_url:
+            await tell_with(circuit, base_url)
+        circuit.failed()
+
+        assert not circuit.is_open
+
+    @pytest.mark.parametrize("answer", [b"", reply(202, b"<html>"), reply(401), reply(404), reply(429)])
+    async def test_anything_else_is_a_failure(self, answer: bytes) -> None:
+        circuit = Circuit("things", failures_to_open=1)
+
+        async with answering(answer) as base_url:
+            await tell_with(circuit, base_url)
+
+        assert circuit.is_open
+
+    async def test_without_a_token_nothing_is_learnt_about_the_service(self) -> None:
+        def no_token() -> dict[str, str]:
+            raise UnavailableError
+
+        circuit = Circuit("things", failures_to_open=1)
+
+        async with answering(b"") as base_url, service_client(base_url, timeout_s=LONG_S) as client:
+            await deliver(client, "/", target="things", body=b"{}", headers=no_token, circuit=circuit)
+
+        assert not circuit.is_open
+
+
 @asynccontextmanager
 async def echoing() -> AsyncIterator[str]:
     async def echo(request: Request) -> Response:
@@ -223,3 +276,52 @@ class TestServiceClient:
         async with answering(never) as base_url, service_client(base_url, timeout_s=LONG_S) as client:
             with pytest.raises(httpx.ReadTimeout):
                 await client.get("/", timeout=SHORT_S)
+
+    @pytest.mark.parametrize("chunked", [True, False])
+    async def test_takes_an_answer_up_to_its_bound_and_hangs_up_on_a_longer_one(
+        self, *, chunked: bool
+    ) -> None:
+        hung_up = asyncio.Event()
+
+        async def flood(writer: asyncio.StreamWriter) -> None:
+            head = b"Transfer-Encoding: chunked" if chunked else b"Content-Length: 10000000"
+            writer.write(b"HTTP/1.1 200 OK\r\n" + head + b"\r\n\r\n")
+            try:
+                for _ in range(10_000):
+                    writer.write(b"3e8\r\n" + b"a" * 1000 + b"\r\n" if chunked else b"a" * 1000)
+                    await writer.drain()
+            except ConnectionError:
+                hung_up.set()
+
+        async with answering(flood) as base_url, service_client(base_url, timeout_s=LONG_S) as client:
+            with pytest.raises(httpx.RemoteProtocolError):
+                await client.get("/")
+            async with asyncio.timeout(LONG_S):
+                await hung_up.wait()
+
+    @pytest.mark.parametrize(("size", "taken"), [(MAX_ANSWER_BYTES, True), (MAX_ANSWER_BYTES + 1, False)])
+    async def test_the_bound_is_exact(self, size: int, *, taken: bool) -> None:
+        async with (
+            answering(reply(202, b'{"a":"' + b"b" * (size - 8) + b'"}')) as base_url,
+        ):
+            delivery = await tell(base_url)
+
+        assert delivery == (Delivery("things", delivered=True) if taken else failed("RemoteProtocolError"))
+
+    async def test_a_call_may_name_a_bound_of_its_own(self) -> None:
+        body = b"a" * (MAX_ANSWER_BYTES + 1)
+        async with (
+            answering(reply(200, body)) as base_url,
+            service_client(base_url, timeout_s=LONG_S) as client,
+        ):
+            response = await client.get("/", extensions=answers_up_to(len(body)))
+            with pytest.raises(httpx.RemoteProtocolError):
+                await client.get("/", extensions=answers_up_to(len(body) - 1))
+
+        assert response.content == body
+
+    async def test_asks_for_plain_answers(self) -> None:
+        async with echoing() as base_url, service_client(base_url, timeout_s=LONG_S) as client:
+            headers = (await client.get("/")).json()
+
+        assert headers["accept-encoding"] == "identity"
