@@ -14,6 +14,7 @@ from ai_service.clients.alerts import AlertClient
 from ai_service.clients.geoip import GeoIpClient
 from ai_service.clients.logs import LogClient
 from ai_service.clients.rates import RatesClient
+from ai_service.features import definitions
 from ai_service.features import store as velocity_store
 from ai_service.features.definitions import FEATURE_NAMES
 from ai_service.features.store import VelocityStore
@@ -163,6 +164,7 @@ def _warm_model(models_dir: Path) -> FraudModel:
         raise StartupError(f"{error}. `make model` trains one.") from error
     kernels.warm_up()
     velocity_store.warm_up()
+    definitions.warm_up()
     return model
 
 

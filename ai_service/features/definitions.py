@@ -4,229 +4,156 @@ NaN means unknown, which is never the same as safe. Counts and sums exclude the 
 The file is over the house limit because it is the table of all features.
 """
 
-from collections.abc import Callable
+from collections.abc import Iterable
 from dataclasses import dataclass
-from math import asin, cos, log1p, nan, radians, sin, sqrt
+from functools import cached_property
+from math import nan
 
 import numpy as np
 from numpy.typing import NDArray
 
 from ai_service.features.accepted import AcceptedTransaction
-from ai_service.features.velocity import DAY_US, Entity, Reading, VelocityReading
+from ai_service.features.formulas import UNKNOWN, Formula, fill
+from ai_service.features.velocity import Entity, Reading, VelocityReading
 from common.contracts.currencies import EXPONENTS
 from common.contracts.geoip import GeoLocation, GeoStatus, NetworkKind
 from common.contracts.transactions import Channel, TransactionType
 
-EARTH_RADIUS_KM = 6371.0088  # mean radius, IUGG
-NIGHT_FROM, NIGHT_TO = 23, 6
-MIN_SPEED_HOURS = 1 / 60
-SATURDAY = 5
+_TYPES = {kind: number for number, kind in enumerate(TransactionType)}
+_CHANNELS: dict[Channel | None, int] = {
+    **{channel: number for number, channel in enumerate(Channel)},
+    None: UNKNOWN,
+}
+_UNITS = {currency: float(10**exponent) for currency, exponent in EXPONENTS.items()}
 
-Row = list[int]
-Source = Callable[["FeatureInput"], float]
 
-
-@dataclass(frozen=True, slots=True)
-class FeatureInput:
-    """What features are made of: the transaction, where its address is, and the rows of its velocity reading."""
-
-    accepted: AcceptedTransaction
-    location: GeoLocation
-    rows: list[Row]
+class UnknownFeatureError(Exception):
+    """A feature is named that the catalogue does not have."""
 
 
 @dataclass(frozen=True)
 class Feature:
-    """One feature: its family groups it in `signals`; `code` and `message` are its reason."""
+    """One feature: its family groups it in `signals`; `code` and `message` are its reason.
+
+    `formula` makes it; `first` and `second` are the formula's parameters.
+    """
 
     name: str
     family: str
     code: str
     message: str
-    source: Source
+    formula: Formula
+    first: int = 0
+    second: int = 0
+
+
+@dataclass(frozen=True)
+class FeaturePlan:
+    """Which features are computed, in the order of the catalogue; make one with `plan_features`."""
+
+    features: tuple[Feature, ...]
+
+    @cached_property
+    def names(self) -> tuple[str, ...]:
+        """Return the names of the vector's numbers."""
+        return tuple(feature.name for feature in self.features)
+
+    @cached_property
+    def _compiled(self) -> NDArray[np.int64]:
+        rows = [(feature.formula, feature.first, feature.second) for feature in self.features]
+        return np.array(rows, dtype=np.int64).reshape(-1, 3)
+
+    def build(
+        self, accepted: AcceptedTransaction, *, location: GeoLocation, velocity: VelocityReading
+    ) -> NDArray[np.float64]:
+        """Return the feature vector, float64 of shape (len(names),)."""
+        transaction, country = accepted.transaction, location.country
+        method, kind, latitude, longitude = (
+            transaction.payment_method,
+            location.network_kind,
+            location.latitude,
+            location.longitude,
+        )
+        amount, event_time = accepted.amount_base_minor, transaction.event_time
+        vector = np.empty(len(self.features))
+        fill(
+            self._compiled,
+            velocity.values,
+            accepted.event_time_us,
+            UNKNOWN if amount is None else amount,
+            _UNITS[accepted.institution.base_currency],
+            transaction.amount % 10 == 0,
+            event_time.hour,
+            event_time.weekday(),
+            nan if latitude is None else latitude,
+            nan if longitude is None else longitude,
+            location.status is GeoStatus.FOUND and country is not None,
+            _differs(country, transaction.billing_country),
+            UNKNOWN if method is None else _differs(country, method.card_country),
+            UNKNOWN if kind is None else int(kind is NetworkKind.HOSTING),
+            _TYPES[transaction.transaction_type],
+            _CHANNELS[transaction.channel],
+            vector,
+        )
+        return vector
 
 
 def build_features(
     accepted: AcceptedTransaction, *, location: GeoLocation, velocity: VelocityReading
 ) -> NDArray[np.float64]:
-    """Return the feature vector, float64 of shape (len(FEATURES),), in the order of `FEATURE_NAMES`."""
-    given = FeatureInput(accepted, location, velocity.values.tolist())
-    return np.array([feature.source(given) for feature in FEATURES], dtype=np.float64)
+    """Return all features, float64 of shape (len(FEATURES),), in the order of `FEATURE_NAMES`."""
+    return ALL_FEATURES.build(accepted, location=location, velocity=velocity)
 
 
-def _count(entity: Entity, reading: Reading) -> Source:
-    def source(given: FeatureInput) -> float:
-        row = given.rows[entity]
-        return float(row[reading]) if row[Reading.KNOWN] else nan
-
-    return source
-
-
-def _sum(entity: Entity, reading: Reading) -> Source:
-    def source(given: FeatureInput) -> float:
-        row = given.rows[entity]
-        return row[reading] / _unit(given) if row[Reading.KNOWN] else nan
-
-    return source
+def plan_features(names: Iterable[str]) -> FeaturePlan:
+    """Return the plan that computes the features named; raises `UnknownFeatureError`."""
+    wanted = set(names)
+    if unknown := wanted.difference(FEATURE_NAMES):
+        raise UnknownFeatureError(f"there are no features called {sorted(unknown)}")
+    return FeaturePlan(tuple(feature for feature in FEATURES if feature.name in wanted))
 
 
-def _unit(given: FeatureInput) -> float:
-    """Return how many minor units one unit of the base currency has."""
-    return float(10 ** EXPONENTS[given.accepted.institution.base_currency])
+def warm_up() -> None:
+    """Compile the formulas, so that the first transaction does not wait for it."""
+    values = np.zeros((len(Entity), len(Reading)), dtype=np.int64)
+    plan, vector = ALL_FEATURES._compiled, np.empty(len(FEATURES))
+    fill(plan, values, 0, 0, 1.0, False, 0, 0, nan, nan, False, 0, 0, 0, 0, 0, vector)
 
 
-def _amount(given: FeatureInput) -> float:
-    minor = given.accepted.amount_base_minor
-    return nan if minor is None else minor / _unit(given)
-
-
-def _amount_log(given: FeatureInput) -> float:
-    return log1p(_amount(given))
-
-
-def _amount_to_mean(given: FeatureInput) -> float:
-    """Divide the amount by the customer's mean over 30 days; unknown without history."""
-    row = given.rows[Entity.CUSTOMER]
-    count, total = row[Reading.COUNT_30D], row[Reading.SUM_30D]
-    if count == 0 or total == 0:
-        return nan
-    return _amount(given) * _unit(given) * count / total
-
-
-def _is_round_amount(given: FeatureInput) -> float:
-    return float(given.accepted.transaction.amount % 10 == 0)
-
-
-def _hour_of_day(given: FeatureInput) -> float:
-    return float(given.accepted.transaction.event_time.hour)
-
-
-def _is_night(given: FeatureInput) -> float:
-    hour = given.accepted.transaction.event_time.hour
-    return float(hour >= NIGHT_FROM or hour < NIGHT_TO)
-
-
-def _is_weekend(given: FeatureInput) -> float:
-    return float(given.accepted.transaction.event_time.weekday() >= SATURDAY)
-
-
-def _seconds_since_last(given: FeatureInput) -> float:
-    row = given.rows[Entity.CUSTOMER]
-    if row[Reading.KNOWN] < 2:
-        return nan
-    return (given.accepted.event_time_us - row[Reading.LAST_TIME]) / 1e6
-
-
-def _days_since_first(given: FeatureInput) -> float:
-    row = given.rows[Entity.CUSTOMER]
-    if row[Reading.KNOWN] < 2:
-        return 0.0
-    return (given.accepted.event_time_us - row[Reading.FIRST_TIME]) / DAY_US
-
-
-def _is_new(entity: Entity) -> Source:
-    """Say whether a pair or thing was not seen in 30 days; unknown when the transaction does not name it."""
-
-    def source(given: FeatureInput) -> float:
-        row = given.rows[entity]
-        return float(row[Reading.COUNT_30D] == 0) if row[Reading.KNOWN] else nan
-
-    return source
-
-
-def _kilometres_from_last(given: FeatureInput) -> float:
-    row, location = given.rows[Entity.CUSTOMER], given.location
-    if row[Reading.KNOWN] < 2 or row[Reading.LAST_PLACE_TIME] < 0:
-        return nan
-    if location.latitude is None or location.longitude is None:
-        return nan
-    return haversine_km(
-        row[Reading.LAST_LATITUDE_E6] / 1e6,
-        row[Reading.LAST_LONGITUDE_E6] / 1e6,
-        location.latitude,
-        location.longitude,
-    )
-
-
-def _speed_kmh(given: FeatureInput) -> float:
-    """Divide that distance by the time between the two places, at least a minute."""
-    kilometres = _kilometres_from_last(given)
-    elapsed_us = given.accepted.event_time_us - given.rows[Entity.CUSTOMER][Reading.LAST_PLACE_TIME]
-    return kilometres / max(abs(elapsed_us) / 3.6e9, MIN_SPEED_HOURS)
-
-
-def haversine_km(latitude_1: float, longitude_1: float, latitude_2: float, longitude_2: float) -> float:
-    """Return the great-circle distance in kilometres between two points in degrees (haversine formula)."""
-    north = radians(latitude_2 - latitude_1)
-    east = radians(longitude_2 - longitude_1)
-    chord = sin(north / 2) ** 2 + cos(radians(latitude_1)) * cos(radians(latitude_2)) * sin(east / 2) ** 2
-    return 2 * EARTH_RADIUS_KM * asin(min(1.0, sqrt(chord)))
-
-
-def _is_ip_country_known(given: FeatureInput) -> float:
-    return float(given.location.status is GeoStatus.FOUND and given.location.country is not None)
-
-
-def _ip_country_differs_from_billing(given: FeatureInput) -> float:
-    return _differs(given.location.country, given.accepted.transaction.billing_country)
-
-
-def _ip_country_differs_from_card(given: FeatureInput) -> float:
-    method = given.accepted.transaction.payment_method
-    return _differs(given.location.country, method.card_country if method else None)
-
-
-def _differs(left: str | None, right: str | None) -> float:
-    return nan if left is None or right is None else float(left != right)
-
-
-def _is_hosting(given: FeatureInput) -> float:
-    kind = given.location.network_kind
-    return nan if kind is None else float(kind is NetworkKind.HOSTING)
-
-
-def _is_type(kind: TransactionType) -> Source:
-    return lambda given: float(given.accepted.transaction.transaction_type is kind)
-
-
-def _is_channel(channel: Channel) -> Source:
-    def source(given: FeatureInput) -> float:
-        named = given.accepted.transaction.channel
-        return nan if named is None else float(named is channel)
-
-    return source
+def _differs(left: str | None, right: str | None) -> int:
+    return UNKNOWN if left is None or right is None else int(left != right)
 
 
 _CUSTOMER, _CARD, _DEVICE, _IP = Entity.CUSTOMER, Entity.CARD, Entity.DEVICE, Entity.IP
 _MERCHANT, _COUNTERPARTY = Entity.MERCHANT, Entity.COUNTERPARTY
 
 FEATURES: tuple[Feature, ...] = (
-    Feature("amount", "amount", "AMOUNT", "The amount", _amount),
-    Feature("amount_log", "amount", "AMOUNT", "The amount", _amount_log),
+    Feature("amount", "amount", "AMOUNT", "The amount", Formula.AMOUNT),
+    Feature("amount_log", "amount", "AMOUNT", "The amount", Formula.AMOUNT_LOG),
     Feature(
         "amount_to_mean_by_customer_30d",
         "amount",
         "AMOUNT_UNUSUAL_FOR_CUSTOMER",
         "The amount as a multiple of what this customer usually pays",
-        _amount_to_mean,
+        Formula.AMOUNT_TO_MEAN,
     ),
-    Feature("is_round_amount", "amount", "ROUND_AMOUNT", "The amount is round", _is_round_amount),
-    Feature("hour_of_day", "time", "HOUR_OF_DAY", "The local hour", _hour_of_day),
-    Feature("is_night", "time", "NIGHT_TIME", "It is night where the payer is", _is_night),
-    Feature("is_weekend", "time", "WEEKEND", "It is the weekend", _is_weekend),
+    Feature("is_round_amount", "amount", "ROUND_AMOUNT", "The amount is round", Formula.IS_ROUND_AMOUNT),
+    Feature("hour_of_day", "time", "HOUR_OF_DAY", "The local hour", Formula.HOUR_OF_DAY),
+    Feature("is_night", "time", "NIGHT_TIME", "It is night where the payer is", Formula.IS_NIGHT),
+    Feature("is_weekend", "time", "WEEKEND", "It is the weekend", Formula.IS_WEEKEND),
     Feature(
         "seconds_since_last_by_customer",
         "time",
         "TIME_SINCE_LAST",
         "Seconds since this customer's last transaction",
-        _seconds_since_last,
+        Formula.SECONDS_SINCE_LAST,
     ),
     Feature(
         "days_since_first_by_customer",
         "time",
         "CUSTOMER_AGE",
         "Days since this customer was first seen",
-        _days_since_first,
+        Formula.DAYS_SINCE_FIRST,
     ),
     *(
         Feature(
@@ -234,7 +161,9 @@ FEATURES: tuple[Feature, ...] = (
             "device" if entity is _DEVICE else "counterparty" if entity is _COUNTERPARTY else "velocity",
             f"{entity.name}_VELOCITY",
             f"Transactions of this {entity.name.lower()} in the last {said}",
-            _count(entity, reading),
+            Formula.COUNT,
+            entity,
+            reading,
         )
         for entity, windows in (
             (_CUSTOMER, ("5m", "1h", "24h", "7d")),
@@ -258,7 +187,9 @@ FEATURES: tuple[Feature, ...] = (
             "counterparty" if entity is _COUNTERPARTY else "velocity",
             f"{entity.name}_AMOUNT_VELOCITY",
             f"Money moved by this {entity.name.lower()} in the last {said}",
-            _sum(entity, reading),
+            Formula.SUM,
+            entity,
+            reading,
         )
         for entity, window, said, reading in (
             (_CUSTOMER, "1h", "hour", Reading.SUM_1H),
@@ -272,75 +203,96 @@ FEATURES: tuple[Feature, ...] = (
         "device",
         "NEW_DEVICE",
         "The device is new for this customer",
-        _is_new(Entity.CUSTOMER_DEVICE),
+        Formula.IS_NEW,
+        Entity.CUSTOMER_DEVICE,
     ),
     Feature(
         "is_new_merchant_for_customer",
         "counterparty",
         "NEW_MERCHANT",
         "The merchant is new for this customer",
-        _is_new(Entity.CUSTOMER_MERCHANT),
+        Formula.IS_NEW,
+        Entity.CUSTOMER_MERCHANT,
     ),
     Feature(
         "is_new_counterparty_for_customer",
         "counterparty",
         "NEW_COUNTERPARTY",
         "The counterparty is new for this customer",
-        _is_new(Entity.CUSTOMER_COUNTERPARTY),
+        Formula.IS_NEW,
+        Entity.CUSTOMER_COUNTERPARTY,
     ),
     Feature(
         "distance_km_from_last_by_customer",
         "location",
         "DISTANCE_FROM_LAST",
         "Kilometres from this customer's last place",
-        _kilometres_from_last,
+        Formula.KILOMETRES_FROM_LAST,
     ),
     Feature(
         "speed_kmh_from_last_by_customer",
         "location",
         "IMPOSSIBLE_TRAVEL",
         "Speed in km/h at which this customer would have had to travel",
-        _speed_kmh,
+        Formula.SPEED_KMH,
     ),
     Feature(
         "is_ip_country_known",
         "location",
         "LOCATION_KNOWN",
         "It is known where the address is",
-        _is_ip_country_known,
+        Formula.IS_COUNTRY_KNOWN,
     ),
     Feature(
         "ip_country_differs_from_billing",
         "location",
         "COUNTRY_MISMATCH",
         "The address lies in another country than the billing address",
-        _ip_country_differs_from_billing,
+        Formula.DIFFERS_FROM_BILLING,
     ),
     Feature(
         "ip_country_differs_from_card",
         "location",
         "CARD_COUNTRY_MISMATCH",
         "The address lies in another country than the card's issuer",
-        _ip_country_differs_from_card,
+        Formula.DIFFERS_FROM_CARD,
     ),
     Feature(
         "is_hosting_network",
         "location",
         "HOSTING_NETWORK",
         "The address belongs to a hosting network",
-        _is_hosting,
+        Formula.IS_HOSTING,
     ),
-    Feature("is_transfer", "amount", "TRANSFER", "It is a transfer", _is_type(TransactionType.TRANSFER)),
+    Feature(
+        "is_transfer",
+        "amount",
+        "TRANSFER",
+        "It is a transfer",
+        Formula.IS_TYPE,
+        _TYPES[TransactionType.TRANSFER],
+    ),
     Feature(
         "is_withdrawal",
         "amount",
         "WITHDRAWAL",
         "It is a withdrawal",
-        _is_type(TransactionType.WITHDRAWAL),
+        Formula.IS_TYPE,
+        _TYPES[TransactionType.WITHDRAWAL],
     ),
-    Feature("is_web", "device", "CHANNEL", "It comes from the web", _is_channel(Channel.WEB)),
-    Feature("is_mobile", "device", "CHANNEL", "It comes from a mobile app", _is_channel(Channel.MOBILE)),
+    Feature(
+        "is_web", "device", "CHANNEL", "It comes from the web", Formula.IS_CHANNEL, _CHANNELS[Channel.WEB]
+    ),
+    Feature(
+        "is_mobile",
+        "device",
+        "CHANNEL",
+        "It comes from a mobile app",
+        Formula.IS_CHANNEL,
+        _CHANNELS[Channel.MOBILE],
+    ),
 )
 
 FEATURE_NAMES: tuple[str, ...] = tuple(feature.name for feature in FEATURES)
 FAMILIES: tuple[str, ...] = ("velocity", "amount", "device", "location", "counterparty", "time")
+ALL_FEATURES = FeaturePlan(FEATURES)

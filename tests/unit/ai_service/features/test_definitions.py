@@ -5,7 +5,8 @@ import numpy as np
 import pytest
 
 from ai_service.features.accepted import EventTimeAheadError, accept, microseconds
-from ai_service.features.definitions import FEATURE_NAMES, build_features, haversine_km
+from ai_service.features.definitions import FEATURE_NAMES, build_features
+from ai_service.features.formulas import haversine_km
 from ai_service.features.store import VelocityStore
 from common.contracts.geoip import GeoLocation, GeoStatus, NetworkKind
 from tests.factories import NOW, SANDBOX, make_accepted, make_transaction
