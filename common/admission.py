@@ -47,7 +47,7 @@ class Admission:
         self._place = _Place(self)
         self._refused = REFUSED.labels(work)
         self.limit = max(self._floor, min(start, most))
-        self.in_flight = 0
+        self.in_flight = self._arrived = 0
         self._last = clock()
         self._window_ends = self._last + WINDOW_S
         self._waited_s = self._busy_s = self._done = (
@@ -61,12 +61,27 @@ class Admission:
         """Hold a place while the block runs; entering raises `OverloadedError` when there is none."""
         return self._place
 
+    def arrive(self) -> bool:
+        """Count a request from its headers until `depart`; False, and not counted, when it would find no place.
+
+        So a whole burst that is read at once is not begun only because none of it has come as far as its place.
+        """
+        self._measure()
+        if max(self._arrived, self.in_flight) >= self.limit:
+            self._note_refusal()
+            return False
+        self._arrived += 1
+        return True
+
+    def depart(self) -> None:
+        """Forget a request that was answered or whose client went away."""
+        self._arrived -= 1
+
     def enter(self) -> None:
         """Take a place, which `leave` gives back; raises `OverloadedError`."""
         self._measure()
         if self.in_flight >= self.limit:
-            self._reached = True
-            self._refused.inc()
+            self._note_refusal()
             raise OverloadedError
         self.in_flight += 1
 
@@ -75,6 +90,10 @@ class Admission:
         self._measure()
         self.in_flight -= 1
         self._done += 1.0
+
+    def _note_refusal(self) -> None:
+        self._reached = True
+        self._refused.inc()
 
     def _measure(self) -> None:
         """Add up what happened since the last call; what stands still is measured too, by those it turns away."""

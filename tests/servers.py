@@ -4,6 +4,7 @@ import asyncio
 import socket
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
+from typing import Literal
 
 import uvicorn
 from starlette.types import ASGIApp
@@ -19,12 +20,20 @@ def free_port() -> int:
 
 
 @asynccontextmanager
-async def serving(app: ASGIApp) -> AsyncIterator[str]:
-    """Serve `app` in this event loop and yield its base URL."""
+async def serving(
+    app: ASGIApp,
+    *,
+    http: type[asyncio.Protocol] | Literal["auto"] = "auto",
+    lifespan: Literal["on", "off"] = "off",
+) -> AsyncIterator[str]:
+    """Serve `app` in this event loop, over connections of the kind `http`, and yield its base URL."""
     # asyncio turns off Nagle's algorithm only for sockets that say they are TCP
     listener = socket.socket(socket.AF_INET, socket.SOCK_STREAM, socket.IPPROTO_TCP)
     listener.bind(("127.0.0.1", 0))
-    server = uvicorn.Server(uvicorn.Config(app, log_config=None, lifespan="off", timeout_graceful_shutdown=1))
+    config = uvicorn.Config(
+        app, log_config=None, http=http, lifespan=lifespan, timeout_graceful_shutdown=1, access_log=False
+    )
+    server = uvicorn.Server(config)
     task = asyncio.create_task(server.serve(sockets=[listener]))
     async with asyncio.timeout(START_TIMEOUT_S):
         while not server.started:

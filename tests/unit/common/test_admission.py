@@ -125,6 +125,55 @@ class TestPlace:
         assert seen == {"in_flight": 1, "limit": 1, "refused_total": 1}
 
 
+class TestArrive:
+    def test_takes_no_more_than_there_are_places_though_none_of_them_has_come_to_its_place(self) -> None:
+        admission = Admission(work="test", floor=1, start=2, most=2)
+
+        assert [admission.arrive() for _ in range(4)] == [True, True, False, False]
+        assert admission.in_flight == 0
+
+    def test_counts_a_request_once_that_arrived_and_has_its_place(self) -> None:
+        admission = Admission(work="test", floor=1, start=2, most=2)
+        admission.arrive()
+        admission.enter()
+
+        assert admission.arrive()
+        admission.enter()
+
+    def test_finds_no_place_while_work_goes_on_whose_requests_were_answered(self) -> None:
+        admission = Admission(work="test", floor=1, start=1, most=1)
+        admission.arrive()
+        admission.enter()
+        admission.depart()
+
+        assert not admission.arrive()
+
+        admission.leave()
+        assert admission.arrive()
+
+    def test_that_is_refused_is_not_counted_as_there(self) -> None:
+        admission = Admission(work="test", floor=1, start=1, most=1)
+        admission.arrive()
+        admission.arrive()
+
+        admission.depart()
+
+        assert admission.arrive()
+
+    def test_that_is_refused_lets_the_limit_grow(self) -> None:
+        clock = Clock()
+        admission = Admission(work="test", floor=1, start=1, most=8, clock=clock)
+        for _ in range(200):
+            admission.arrive()
+            admission.enter()
+            admission.arrive()
+            clock.now += STEP_S
+            admission.leave()
+            admission.depart()
+
+        assert admission.limit > 1
+
+
 class TestLimit:
     @pytest.mark.parametrize("rate", [1000, 3000])
     @pytest.mark.parametrize("overload", [1.2, 2, 5, 20])

@@ -1,0 +1,85 @@
+"""Speaks HTTP over a bare connection: what no proper client sends, and byte by byte."""
+
+import asyncio
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager, suppress
+from dataclasses import dataclass
+
+import orjson
+
+TIMEOUT_S = 10
+
+
+@dataclass(frozen=True)
+class RawAnswer:
+    """One answer as it came."""
+
+    status: int
+    headers: dict[str, str]
+    body: bytes
+
+    def problem(self) -> str:
+        """Return the type of the problem, after checking that it has the one shape of failures."""
+        assert self.headers["content-type"] == "application/problem+json"
+        fields = orjson.loads(self.body)
+        assert fields["status"] == self.status
+        assert fields["title"]
+        assert fields["request_id"] == self.headers["x-request-id"]
+        return str(fields["type"]).removeprefix("urn:assay:problem:")
+
+
+class RawClient:
+    """One connection."""
+
+    def __init__(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        self._reader = reader
+        self._writer = writer
+
+    async def send(self, data: bytes) -> None:
+        """Send `data` as it is; a server that has closed already does not matter."""
+        self.send_now(data)
+        with suppress(ConnectionError):
+            await self._writer.drain()
+
+    def send_now(self, data: bytes) -> None:
+        """Hand `data` to the kernel, or to this connection's buffer, without giving way to anybody."""
+        self._writer.write(data)
+
+    async def answer(self) -> RawAnswer:
+        """Return the next answer."""
+        async with asyncio.timeout(TIMEOUT_S):
+            head = await self._reader.readuntil(b"\r\n\r\n")
+            first, *lines = head.decode("latin-1").rstrip().split("\r\n")
+            headers = {name.lower(): value for name, _, value in (line.partition(": ") for line in lines)}
+            body = await self._reader.readexactly(int(headers.get("content-length", "0")))
+        return RawAnswer(int(first.split()[1]), headers, body)
+
+    async def rest(self) -> bytes:
+        """Return what still comes until the server closes."""
+        async with asyncio.timeout(TIMEOUT_S):
+            with suppress(ConnectionError):
+                return await self._reader.read()
+        return b""
+
+
+@asynccontextmanager
+async def raw_client(url: str) -> AsyncIterator[RawClient]:
+    """Yield a connection to the server at `url`."""
+    host, _, port = url.removeprefix("http://").partition(":")
+    reader, writer = await asyncio.open_connection(host, int(port))
+    try:
+        yield RawClient(reader, writer)
+    finally:
+        writer.close()
+        with suppress(ConnectionError):
+            await writer.wait_closed()
+
+
+def request(
+    target: str = "/health", *headers: str, method: str = "GET", body: bytes = b"", host: str = "Host: x"
+) -> bytes:
+    """Return the bytes of a request; a body brings its Content-Length."""
+    lines = [f"{method} {target} HTTP/1.1", host, *headers]
+    if body:
+        lines.append(f"Content-Length: {len(body)}")
+    return "\r\n".join([line for line in lines if line]).encode() + b"\r\n\r\n" + body
