@@ -1,26 +1,25 @@
 """Evaluates rules written in CEL against one transaction. Pure: no clock, no network, no database.
 
 All conditions of a ruleset are one list expression over one activation, which costs a tenth of evaluating them
-one by one. One failing condition fails the whole list; then each rule is evaluated for itself, and a rule that
-fails is reported with its error instead of hitting.
+one by one. One failing condition fails the whole list; then each rule is evaluated for itself, a rule that fails is
+reported with its error instead of hitting, and from then on it is evaluated apart from the list.
 """
 
-import re
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from math import nan
 from typing import Any
 
+import numpy as np
 from cel_expr_python import cel
 from numpy.typing import NDArray
 
 from ai_service.features.accepted import AcceptedTransaction
 from ai_service.features.definitions import FEATURE_NAMES
+from ai_service.rules.variables import NUMBERS, TEXTS, VARIABLES, Lists, NotAVariableError
 from common.contracts.decisions import RuleAction, RuleMode
 from common.contracts.geoip import GeoLocation
 
-_VARIABLE = re.compile(r"\b(?:transaction|features|location|score)\.[a-z0-9_]+")
-_TEXT_LITERAL = re.compile(r'"(?:[^"\\]|\\.)*"|\'(?:[^\'\\]|\\.)*\'')
+FAILED = "the condition could not be evaluated"
 
 
 class RuleInvalidError(Exception):
@@ -54,80 +53,100 @@ class RuleHit:
         return self.error is None and self.rule.mode is RuleMode.LIVE
 
 
-@dataclass(frozen=True, slots=True)
-class RuleInput:
-    """What conditions may read."""
+@dataclass(frozen=True)
+class _Together:
+    """Which rules are evaluated as one list, as numbers of rules, and the list; the others are evaluated apart."""
 
-    accepted: AcceptedTransaction
-    location: GeoLocation
-    features: NDArray[Any]
-    fraud_probability: float
+    members: tuple[int, ...]
+    conditions: Any
+    apart: tuple[int, ...]
 
 
 class Ruleset:
-    """A version of an institution's rules, compiled."""
+    """A version of an institution's rules, compiled for feature vectors in the order of `feature_names`."""
 
-    def __init__(self, rules: Sequence[Rule], *, version: int) -> None:
+    def __init__(
+        self, rules: Sequence[Rule], *, version: int, feature_names: Sequence[str] = FEATURE_NAMES
+    ) -> None:
         self.version = version
         self.rules = tuple(rules)
-        self._environment = _environment()
-        self._each = [self._compiled(rule) for rule in self.rules]
-        conditions = ", ".join(f"({rule.condition})" for rule in self.rules)
-        self._all = self._environment.compile(f"[{conditions}]")
-        named = {name for rule in self.rules for name in variables_in(rule.condition)}
-        self._readers = [(name, VARIABLES[name].read) for name in sorted(named)]
+        self._lists = Lists([rule.condition for rule in self.rules], feature_names=feature_names)
+        self._environment = _environment(
+            {NUMBERS: cel.Type.List(cel.Type.DOUBLE), TEXTS: cel.Type.List(cel.Type.STRING)}
+        )
+        as_written = _environment(VARIABLES)
+        for rule in self.rules:
+            _compile(as_written, rule, rule.condition)
+        self._rewritten = [self._rewrite(rule) for rule in self.rules]
+        self._each = [
+            _compile(self._environment, rule, condition)
+            for rule, condition in zip(self.rules, self._rewritten, strict=True)
+        ]
+        self._together = self._compiled(apart=frozenset())
 
     def evaluate(
         self,
         accepted: AcceptedTransaction,
         location: GeoLocation,
-        features: NDArray[Any],
+        features: NDArray[np.float64],
         fraud_probability: float,
     ) -> list[RuleHit]:
         """Return the rules that hit, and those that failed, in the order in which they are written."""
-        given = RuleInput(accepted, location, features, fraud_probability)
-        activation = self._environment.Activation({name: read(given) for name, read in self._readers})
-        result = self._all.eval(activation)
-        if result.type() == cel.Type.ERROR:
-            return self._evaluate_each(activation)
-        return [RuleHit(rule) for rule, hit in zip(self.rules, result.plain_value(), strict=True) if hit]
+        data = self._lists.of(accepted, location, features, fraud_probability)
+        together = self._together
+        found = together.conditions.eval(data=data).plain_value()
+        if together.apart or not isinstance(found, list):
+            return self._with_failures(self._environment.Activation(data), together, found)
+        if True not in found:
+            return []
+        return [RuleHit(rule) for rule, hit in zip(self.rules, found, strict=True) if hit]
 
-    def _evaluate_each(self, activation: Any) -> list[RuleHit]:  # noqa: ANN401 - cel.Activation has no type
-        hits = []
-        for rule, condition in zip(self.rules, self._each, strict=True):
-            result = condition.eval(activation)
-            if result.type() == cel.Type.ERROR:
-                hits.append(RuleHit(rule, error="the condition could not be evaluated"))
-            elif result.value():
-                hits.append(RuleHit(rule))
-        return hits
+    def _with_failures(self, activation: Any, together: _Together, found: Any) -> list[RuleHit]:  # noqa: ANN401 - CEL
+        """Evaluate apart what has failed before, or everything when the list failed now."""
+        if isinstance(found, list):
+            results = dict(zip(together.members, found, strict=True))
+        else:
+            results = {number: self._alone(number, activation) for number in together.members}
+            failed = {number for number, result in results.items() if result is None}
+            self._together = self._compiled(apart=failed.union(together.apart))
+        results |= {number: self._alone(number, activation) for number in together.apart}
+        return [
+            RuleHit(rule, error=FAILED if results[number] is None else None)
+            for number, rule in enumerate(self.rules)
+            if results[number] is not False
+        ]
 
-    def _compiled(self, rule: Rule) -> Any:  # noqa: ANN401 - cel.Expression has no type
+    def _alone(self, number: int, activation: Any) -> bool | None:  # noqa: ANN401 - cel.Activation has no type
+        """Return whether one rule hits; None when it fails."""
+        found = self._each[number].eval(activation).plain_value()
+        return found if isinstance(found, bool) else None
+
+    def _compiled(self, *, apart: frozenset[int] | set[int]) -> _Together:
+        members = tuple(number for number in range(len(self.rules)) if number not in apart)
+        # a condition may end in a comment, which the line break ends
+        conditions = ", ".join(f"({self._rewritten[number]}\n)" for number in members)
+        return _Together(members, self._environment.compile(f"[{conditions}]"), tuple(sorted(apart)))
+
+    def _rewrite(self, rule: Rule) -> str:
         try:
-            expression = self._environment.compile(rule.condition)
-        except RuntimeError as error:
+            return self._lists.rewrite(rule.condition)
+        except NotAVariableError as error:
             raise RuleInvalidError(f"{rule.rule_id}: {error}") from error
-        if expression.return_type() != cel.Type.BOOL:
-            raise RuleInvalidError(f"{rule.rule_id}: a condition is true or false; this one is neither")
-        return expression
 
 
-def variables_in(condition: str) -> set[str]:
-    """Return the variables that `condition` names, outside its text literals."""
-    return set(_VARIABLE.findall(_TEXT_LITERAL.sub('""', condition)))
+def _compile(environment: Any, rule: Rule, condition: str) -> Any:  # noqa: ANN401 - CEL's types have no names
+    try:
+        expression = environment.compile(condition)
+    except RuntimeError as error:
+        raise RuleInvalidError(f"{rule.rule_id}: {error}") from error
+    if expression.return_type() != cel.Type.BOOL:
+        raise RuleInvalidError(f"{rule.rule_id}: a condition is true or false; this one is neither")
+    return expression
 
 
-@dataclass(frozen=True)
-class Variable:
-    """A name that conditions may use: its CEL type and how it is read."""
-
-    type: Any
-    read: Callable[[RuleInput], Any]
-
-
-def _environment() -> Any:  # noqa: ANN401 - cel.Env has no type
+def _environment(variables: Mapping[str, Any]) -> Any:  # noqa: ANN401 - cel.Env has no type
     return cel.NewEnv(
-        variables={name: variable.type for name, variable in VARIABLES.items()},
+        variables=dict(variables),
         functions=[
             cel.FunctionDecl(
                 "known",
@@ -142,48 +161,3 @@ def _environment() -> Any:  # noqa: ANN401 - cel.Env has no type
             )
         ],
     )
-
-
-def _variables() -> Mapping[str, Variable]:
-    return {**_transaction_variables(), **_location_variables(), **_feature_variables()}
-
-
-def _transaction_variables() -> Mapping[str, Variable]:
-    def text(field: str) -> Variable:
-        return Variable(cel.Type.STRING, lambda given: str(getattr(given.accepted.transaction, field) or ""))
-
-    texts = (
-        "currency", "transaction_type", "channel", "customer_id", "account_id", "merchant_id", "merchant_category",
-        "counterparty_id", "ip_address", "device_id", "email", "billing_country",
-    )  # fmt: skip
-    return {
-        "transaction.amount": Variable(
-            cel.Type.DOUBLE, lambda given: float(given.accepted.transaction.amount)
-        ),
-        **{f"transaction.{field}": text(field) for field in texts},
-        "score.fraud_probability": Variable(cel.Type.DOUBLE, lambda given: given.fraud_probability),
-    }
-
-
-def _location_variables() -> Mapping[str, Variable]:
-    return {
-        "location.status": Variable(cel.Type.STRING, lambda given: given.location.status.value),
-        "location.country": Variable(cel.Type.STRING, lambda given: given.location.country or ""),
-        "location.network_kind": Variable(cel.Type.STRING, lambda given: given.location.network_kind or ""),
-        "location.latitude": Variable(cel.Type.DOUBLE, lambda given: _number(given.location.latitude)),
-        "location.longitude": Variable(cel.Type.DOUBLE, lambda given: _number(given.location.longitude)),
-    }
-
-
-def _feature_variables() -> Mapping[str, Variable]:
-    def feature(position: int) -> Variable:
-        return Variable(cel.Type.DOUBLE, lambda given: float(given.features[position]))
-
-    return {f"features.{name}": feature(position) for position, name in enumerate(FEATURE_NAMES)}
-
-
-def _number(value: float | None) -> float:
-    return nan if value is None else value
-
-
-VARIABLES = _variables()

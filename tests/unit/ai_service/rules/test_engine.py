@@ -1,10 +1,12 @@
 from math import nan
 
+import numpy as np
 import pytest
 
 from ai_service.features.definitions import FEATURE_NAMES
 from ai_service.rules.catalog import starter_ruleset
-from ai_service.rules.engine import VARIABLES, Rule, RuleInvalidError, Ruleset, variables_in
+from ai_service.rules.engine import Rule, RuleInvalidError, Ruleset
+from ai_service.rules.variables import VARIABLES, features_in, variables_in
 from common.contracts.geoip import GeoLocation, GeoStatus
 from tests.factories import make_accepted, make_features, make_rule
 
@@ -46,6 +48,111 @@ class TestRuleset:
         found = hits(failing, make_rule(rule_id="good"), is_night=0.0)
 
         assert found == [("failing", "the condition could not be evaluated"), ("good", None)]
+
+    def test_a_rule_that_failed_once_is_evaluated_apart_and_the_results_stay_the_same(self) -> None:
+        ruleset = Ruleset(
+            [
+                make_rule(rule_id="first", condition="features.amount > 1.0"),
+                make_rule(rule_id="failing", condition="1 / int(features.is_night) > 0"),
+                make_rule(rule_id="last", condition="features.is_web == 1.0"),
+            ],
+            version=1,
+        )
+
+        def found(**features: float) -> list[tuple[str, bool]]:
+            hits = ruleset.evaluate(make_accepted(), BERLIN, make_features(**features), 0.5)
+            return [(hit.rule.rule_id, hit.error is not None) for hit in hits]
+
+        assert found(is_night=1.0, amount=2.0) == [("first", False), ("failing", False)]
+        for _ in range(3):
+            assert found(is_night=0.0, amount=2.0) == [("first", False), ("failing", True)]
+            assert found(is_night=0.0, is_web=1.0) == [("failing", True), ("last", False)]
+            assert found(is_night=1.0, is_web=1.0) == [("failing", False), ("last", False)]
+            assert found(is_night=2.0) == []
+
+    def test_rules_that_fail_one_after_the_other_are_all_reported(self) -> None:
+        ruleset = Ruleset(
+            [
+                make_rule(rule_id=name, condition=f"1 / int(features.{name}) > 0")
+                for name in ("is_night", "is_web")
+            ],
+            version=1,
+        )
+
+        def failed(**features: float) -> list[str]:
+            hits = ruleset.evaluate(make_accepted(), BERLIN, make_features(**features), 0.5)
+            return [hit.rule.rule_id for hit in hits if hit.error]
+
+        assert failed(is_web=1.0) == ["is_night"]
+        assert failed(is_night=1.0) == ["is_web"]
+        assert failed() == ["is_night", "is_web"]
+
+    def test_reads_a_vector_in_the_order_it_was_compiled_for(self) -> None:
+        rules = [
+            make_rule(rule_id="amount", condition="features.amount == 7.0"),
+            make_rule(rule_id="web", condition="features.is_web == 1.0"),
+        ]
+        ruleset = Ruleset(rules, version=1, feature_names=("is_web", "amount"))
+
+        hits = ruleset.evaluate(make_accepted(), BERLIN, np.array([1.0, 7.0]), 0.5)
+
+        assert [hit.rule.rule_id for hit in hits] == ["amount", "web"]
+
+    def test_refuses_a_feature_that_is_not_computed(self) -> None:
+        with pytest.raises(RuleInvalidError, match="is not computed"):
+            Ruleset(
+                [make_rule(condition="features.amount > 1.0")],
+                version=1,
+                feature_names=("is_web", "is_mobile"),
+            )
+
+    @pytest.mark.parametrize(
+        "condition",
+        [
+            "features.count_by_card_1h > 2.0 // features.amount\n",
+            "features . count_by_card_1h > 2.0 // and no line break",
+            "(features\n.count_by_card_1h > 2.0)",
+            'features.count_by_card_1h > 2.0 && "features.amount" != r"\\n" && "\\"" != "a"',
+            'features.count_by_card_1h > 2.0 && """features.is_web "quoted" """ != \'features.is_web\'',
+            "[1.0, 2.5].exists(limit, features.count_by_card_1h > limit && limit > 2.0)",
+        ],
+    )
+    def test_reads_what_is_written_however_it_is_written(self, condition: str) -> None:
+        rules = (make_rule(rule_id="odd", condition=condition), make_rule(rule_id="good"))
+
+        assert hits(*rules, count_by_card_1h=3.0) == [("odd", None), ("good", None)]
+        assert hits(*rules, count_by_card_1h=1.0) == [("good", None)]
+
+    @pytest.mark.parametrize(
+        "condition",
+        [
+            '[{"amount": 0.1}].exists(features, features.amount < 0.5)',
+            "[1].exists(score, score == 1)",
+            "[1].exists(_numbers, _numbers == 1 && features.amount >= 0.0)",
+        ],
+    )
+    def test_refuses_a_name_of_the_authors_own_that_hides_a_variable(self, condition: str) -> None:
+        with pytest.raises(RuleInvalidError, match="some_rule"):
+            Ruleset([make_rule(condition=condition)], version=1)
+
+    def test_reads_the_texts_and_numbers_of_the_transaction(self) -> None:
+        conditions = {
+            "currency": 'transaction.currency == "EUR"',
+            "transaction_type": 'transaction.transaction_type == "payment"',
+            "channel": 'transaction.channel == "web"',
+            "ip_address": 'transaction.ip_address == "81.2.69.160"',
+            "merchant_id": 'transaction.merchant_id == "merchant-1"',
+            "unnamed": 'transaction.counterparty_id == "" && transaction.email == ""',
+            "place": 'location.status == "found" && location.network_kind == "" && location.longitude < 14.0',
+            "amount": "transaction.amount == 25.0",
+        }
+
+        found = hits(*(make_rule(rule_id=name, condition=text) for name, text in conditions.items()))
+
+        assert [rule_id for rule_id, _ in found] == list(conditions)
+
+    def test_without_rules_nothing_hits(self) -> None:
+        assert hits() == []
 
     def test_does_not_take_a_text_literal_for_a_variable(self) -> None:
         assert variables_in('transaction.merchant_id == "features.amount"') == {"transaction.merchant_id"}
@@ -129,3 +236,11 @@ class TestStarterRuleset:
 class TestVariables:
     def test_every_feature_can_be_used_in_a_rule(self) -> None:
         assert {f"features.{name}" for name in FEATURE_NAMES} <= set(VARIABLES)
+
+    def test_says_which_features_conditions_read(self) -> None:
+        conditions = [
+            "features.amount > 1.0 && known(features.is_web)",
+            'transaction.email == "features.is_night"',
+        ]
+
+        assert features_in(conditions) == {"amount", "is_web"}
