@@ -3,13 +3,15 @@
 import asyncio
 import time
 from collections import OrderedDict
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
+from contextlib import suppress
 from typing import Protocol
 
 import httpx
 import structlog
 from jose import jwk
 from jose.exceptions import JOSEError
+from prometheus_client import Gauge
 
 from common.auth.gate import Expected, key_id, open_token
 from common.auth.principal import Principal, UnauthenticatedError
@@ -19,9 +21,12 @@ from common.errors import UnavailableError
 
 REFRESH_S = 60.0
 UNKNOWN_KEY_FETCH_S = 60.0
+UNKNOWN_KEY_WAIT_S = 0.2
+MAX_AGE_S = 24 * 3600.0
 MAX_REMEMBERED = 10_000
 MAX_KEYS = 16
 _KEY_FIELDS = ("kty", "n", "e", "alg")
+KEYS_AGE = Gauge("assay_token_keys_age_seconds", "Time since the keys that verify tokens were last fetched.")
 _log = structlog.get_logger()
 
 
@@ -34,52 +39,76 @@ class KeySource(Protocol):
 
 
 class PublicKeys:
-    """The current key set; a failed or empty fetch leaves the old set in place."""
+    """The current key set; a failed or empty fetch leaves the old set in place, for a day at most."""
 
-    def __init__(self, client: httpx.AsyncClient) -> None:
+    def __init__(self, client: httpx.AsyncClient, *, clock: Callable[[], float] = time.monotonic) -> None:
         self._client = client
+        self._clock = clock
         self._keys: dict[str, Mapping[str, str]] = {}
-        self._last_unknown = float("-inf")
-        self._fetching = asyncio.Lock()
+        self._fetched = self._last_unknown = float("-inf")
+        self._fetching: asyncio.Task[bool] | None = None
 
     @property
     def loaded(self) -> bool:
-        """Whether any key is known."""
-        return bool(self._keys)
+        """Whether any key is known that is not too old to be trusted."""
+        return bool(self._keys) and self._clock() - self._fetched <= MAX_AGE_S
 
     async def find(self, kid: str) -> Mapping[str, str]:
         """Return the key named `kid`; raises `UnauthenticatedError`, `UnavailableError` while no key is known.
 
-        An unknown id costs at most one fetch a minute, whoever asks.
+        An unknown id costs at most one fetch a minute, whoever asks, and its caller never waits for long.
         """
-        if kid not in self._keys and time.monotonic() - self._last_unknown >= UNKNOWN_KEY_FETCH_S:
-            self._last_unknown = time.monotonic()
-            await self.refresh()
-        if not self._keys:
+        if kid not in self._keys:
+            await self._look_again()
+        if not self.loaded:
             raise UnavailableError("The keys that verify tokens are not known yet.")
         if kid not in self._keys:
             raise UnauthenticatedError
         return self._keys[kid]
 
     async def refresh(self) -> bool:
-        """Fetch the key set once; return whether it is now known."""
-        async with self._fetching:
-            try:
-                response = await self._client.get("/.well-known/jwks.json")
-                response.raise_for_status()
-                found = _key_set(response.json())
-            except (httpx.HTTPError, ValueError, KeyError, TypeError, RecursionError) as error:
-                _log.warning("keys.not_fetched", error=type(error).__name__)
-                return False
-            if found:
-                self._keys = found
-            return bool(found)
+        """Fetch the key set, once for all who ask meanwhile; return whether it is now known."""
+        return await asyncio.shield(self._fetch_once())
+
+    async def _look_again(self) -> None:
+        if self._clock() - self._last_unknown >= UNKNOWN_KEY_FETCH_S:
+            self._last_unknown = self._clock()
+            self._fetch_once()
+        if self._fetching is not None:
+            with suppress(TimeoutError):
+                async with asyncio.timeout(UNKNOWN_KEY_WAIT_S):
+                    await asyncio.shield(self._fetching)
+
+    def _fetch_once(self) -> asyncio.Task[bool]:
+        if self._fetching is None:
+            self._fetching = asyncio.create_task(self._fetch())
+        return self._fetching
+
+    async def _fetch(self) -> bool:
+        try:
+            response = await self._client.get("/.well-known/jwks.json")
+            response.raise_for_status()
+            found = _key_set(response.json())
+        except (httpx.HTTPError, ValueError, KeyError, TypeError, RecursionError) as error:
+            _log.warning("keys.not_fetched", error=type(error).__name__)
+            found = {}
+        finally:
+            self._fetching = None
+        if found:
+            self._keys, self._fetched = found, self._clock()
+        if self._keys:
+            KEYS_AGE.set(self._clock() - self._fetched)
+        return bool(found)
 
     async def keep_fresh(self) -> None:
-        """Fetch the key set every minute, every second until the first success; runs until cancelled."""
-        while True:
-            await self.refresh()
-            await asyncio.sleep(REFRESH_S if self.loaded else 1.0)
+        """Fetch the key set every minute, every second while none is known; runs until cancelled."""
+        try:
+            while True:
+                await self.refresh()
+                await asyncio.sleep(REFRESH_S if self.loaded else 1.0)
+        finally:
+            if self._fetching is not None:
+                self._fetching.cancel()
 
 
 class TokenVerifier:
@@ -91,14 +120,19 @@ class TokenVerifier:
         self._expected = expected
         self._remembered: OrderedDict[str, Principal] = OrderedDict()
 
+    def remembered(self, token: str) -> Principal | None:
+        """Return who holds `token` if it was verified before and has not expired."""
+        known = self._remembered.get(token)
+        if known is None or known.expires_at > epoch_ms() // 1000:
+            return known
+        del self._remembered[token]
+        return None
+
     async def verify(self, token: str) -> Principal:
         """Return who holds `token`; raises `UnauthenticatedError`."""
+        if known := self.remembered(token):
+            return known
         now = epoch_ms() // 1000
-        known = self._remembered.get(token)
-        if known is not None:
-            if known.expires_at > now:
-                return known
-            del self._remembered[token]
         key = await self._keys.find(key_id(token))
         principal = open_token(token, key, expected=self._expected, now=now)
         self._remembered[token] = principal

@@ -6,7 +6,14 @@ import httpx
 import pytest
 
 from common.auth.gate import Expected
-from common.auth.keys import MAX_KEYS, PublicKeys, TokenVerifier
+from common.auth.keys import (
+    KEYS_AGE,
+    MAX_AGE_S,
+    MAX_KEYS,
+    UNKNOWN_KEY_FETCH_S,
+    PublicKeys,
+    TokenVerifier,
+)
 from common.auth.principal import UnauthenticatedError
 from common.auth.signing import public_jwk
 from common.clock import epoch_ms
@@ -24,10 +31,18 @@ class KeyServer:
         self.status = 200
         self.body = key_set(public_jwk(shared_key()))
         self.away = False
+        self.silent = False
         self.asked = 0
+        self.now = 1000.0
 
-    def answer(self, _request: httpx.Request) -> httpx.Response:
+    def clock(self) -> float:
+        """Return the time of those who keep the keys; it passes only when told to."""
+        return self.now
+
+    async def answer(self, _request: httpx.Request) -> httpx.Response:
         self.asked += 1
+        if self.silent:
+            await asyncio.Event().wait()
         if self.away:
             raise httpx.ConnectError("nobody there")
         return httpx.Response(self.status, content=self.body)
@@ -47,7 +62,7 @@ async def keys(server: KeyServer) -> AsyncIterator[PublicKeys]:
     async with httpx.AsyncClient(
         transport=httpx.MockTransport(server.answer), base_url="http://users.test"
     ) as client:
-        yield PublicKeys(client)
+        yield PublicKeys(client, clock=server.clock)
 
 
 class TestRefresh:
@@ -133,6 +148,47 @@ class TestRefresh:
         assert await keys.find(shared_key().kid)
 
 
+class TestAge:
+    async def test_keys_are_good_for_a_day_while_they_cannot_be_fetched_anew(
+        self, keys: PublicKeys, server: KeyServer
+    ) -> None:
+        await keys.refresh()
+        server.away = True
+
+        server.now += MAX_AGE_S - 1
+        await keys.refresh()
+
+        assert keys.loaded
+        assert await keys.find(shared_key().kid)
+
+    async def test_after_a_day_nobody_can_tell_any_more(self, keys: PublicKeys, server: KeyServer) -> None:
+        await keys.refresh()
+        server.away = True
+
+        server.now += MAX_AGE_S + 1
+
+        assert not keys.loaded
+        with pytest.raises(UnavailableError):
+            await keys.find(shared_key().kid)
+
+    async def test_the_next_fetch_makes_them_good_again(self, keys: PublicKeys, server: KeyServer) -> None:
+        await keys.refresh()
+        server.now += MAX_AGE_S + 1
+
+        await keys.refresh()
+
+        assert await keys.find(shared_key().kid)
+
+    async def test_their_age_is_measured(self, keys: PublicKeys, server: KeyServer) -> None:
+        await keys.refresh()
+        server.away = True
+        server.now += 300
+
+        await keys.refresh()
+
+        assert KEYS_AGE._value.get() == 300
+
+
 class TestFind:
     async def test_an_unknown_key_is_fetched_for_once(self, keys: PublicKeys, server: KeyServer) -> None:
         assert await keys.find(shared_key().kid)
@@ -147,6 +203,53 @@ class TestFind:
 
         assert {type(result) for result in results} == {UnauthenticatedError}
         assert server.asked == 2
+
+    async def test_a_minute_later_it_is_asked_for_once_more(
+        self, keys: PublicKeys, server: KeyServer
+    ) -> None:
+        asked = []
+        for _ in range(3):
+            for _ in range(5):
+                with pytest.raises(UnauthenticatedError):
+                    await keys.find("unknown")
+            asked.append(server.asked)
+            server.now += UNKNOWN_KEY_FETCH_S
+
+        assert asked == [1, 2, 3]
+
+    async def test_those_who_bring_a_new_key_together_are_all_let_in(
+        self, keys: PublicKeys, server: KeyServer
+    ) -> None:
+        await keys.refresh()
+        rotated = new_key()
+        server.body = key_set(public_jwk(rotated))
+
+        found = await asyncio.gather(*(keys.find(rotated.kid) for _ in range(20)))
+
+        assert {key["n"] for key in found} == {public_jwk(rotated)["n"]}
+        assert server.asked == 2
+
+    async def test_while_user_service_is_silent_known_keys_are_found_and_unknown_ones_refused_soon(
+        self, keys: PublicKeys, server: KeyServer
+    ) -> None:
+        await keys.refresh()
+        server.silent = True
+
+        with pytest.raises(UnauthenticatedError):
+            await keys.find("unknown")
+
+        assert await keys.find(shared_key().kid)
+
+    async def test_one_who_goes_away_leaves_the_fetch_to_the_others(
+        self, keys: PublicKeys, server: KeyServer
+    ) -> None:
+        impatient = asyncio.create_task(keys.find(shared_key().kid))
+        patient = asyncio.create_task(keys.find(shared_key().kid))
+        await asyncio.sleep(0)
+        impatient.cancel()
+
+        assert await patient
+        assert server.asked == 1
 
     async def test_known_keys_cost_none(self, keys: PublicKeys, server: KeyServer) -> None:
         await keys.refresh()
@@ -180,6 +283,20 @@ class TestKeepFresh:
         task.cancel()
 
         assert server.asked == 2
+
+    async def test_no_fetch_goes_on_once_it_was_stopped(self, keys: PublicKeys, server: KeyServer) -> None:
+        server.silent = True
+        before = asyncio.all_tasks()
+        task = asyncio.create_task(keys.keep_fresh())
+        async with asyncio.timeout(10):
+            while not server.asked:  # noqa: ASYNC110 - there is no event for it
+                await asyncio.sleep(0)
+
+        task.cancel()
+        left = asyncio.all_tasks() - before
+        await asyncio.wait(left, timeout=10)
+
+        assert all(each.done() for each in left)
 
 
 class CountingKeys:

@@ -1,5 +1,6 @@
 import asyncio
 import json
+from contextlib import suppress
 
 import httpx
 import pytest
@@ -78,6 +79,22 @@ class TestRenew:
         assert not await tokens.renew()
 
         assert tokens.header() == {"Authorization": "Bearer token-1"}
+
+    async def test_however_many_show_it_nobody_fetches(self, server: TokenServer) -> None:
+        server.expires_in = 1
+        tokens = server.tokens()
+        await tokens.renew()
+        server.away = True
+        asked = len(server.asked)
+
+        async with asyncio.timeout(TIMEOUT_S):
+            while tokens.available:
+                for _ in range(100):
+                    with suppress(UnavailableError):
+                        tokens.header()
+                await asyncio.sleep(0.02)
+
+        assert len(server.asked) == asked
 
     @pytest.mark.parametrize("status", [400, 401, 429, 500, 503])
     async def test_a_refusal_changes_nothing_and_is_logged_without_the_secret(
