@@ -1,0 +1,329 @@
+"""The checker against real databases, a real S3 server and real mails: it finds all that is there, and all that is not."""
+
+import gzip
+from collections.abc import Iterator
+from dataclasses import dataclass, replace
+from email.message import EmailMessage
+from pathlib import Path
+
+import boto3
+import numpy as np
+import orjson
+import pytest
+from sqlalchemy import Table, create_engine, delete, insert, make_url, update
+
+from ai_service.ml.registry import load_current
+from ai_service.scoring.tables import decisions, idempotency_keys, outbox
+from ai_service.scoring.tables import metadata as ai_metadata
+from alert_service.alerts.tables import alerts
+from alert_service.notifications.tables import mails
+from alert_service.tables import metadata as alert_metadata
+from common.canonical import canonical_bytes
+from local_stack.mailbox.store import MailStore
+from log_service.archive.tables import bodies
+from log_service.archive.tables import metadata as log_metadata
+from tests.api.log_service.harness import s3_server
+from tests.faults.check_history import check_history, main
+from tests.faults.evidence import Decision, Pending, Scope, Sources, waiting
+from tests.faults.history import write_history
+from tests.models import save_test_model
+from tests.unit.faults.worlds import EMAIL, FINE, FLAGGED, LAST, OURS, make_attempt, make_decision
+
+BUCKET = "audit-test"
+SAVED = (FINE, FLAGGED, LAST)
+HISTORY = [make_attempt(decision) for decision in SAVED]
+
+
+@dataclass(frozen=True)
+class Place:
+    """Where one test keeps everything."""
+
+    sources: Sources
+
+    def change(self, url: str, table: Table, *rows: dict[str, object]) -> None:
+        self.do(url, insert(table), rows)
+
+    def do(self, url: str, statement: object, rows: tuple[dict[str, object], ...] = ()) -> None:
+        engine = create_engine(driver(url))
+        with engine.begin() as connection:
+            connection.execute(statement, list(rows) or None)  # type: ignore[call-overload]
+        engine.dispose()
+
+    def put(self, key: str, content: bytes) -> None:
+        s3 = boto3.client(
+            "s3",
+            endpoint_url=self.sources.s3_endpoint_url,
+            region_name="us-east-1",
+            aws_access_key_id="anything",
+            aws_secret_access_key="anything",
+        )
+        s3.put_object(Bucket=BUCKET, Key=key, Body=content)
+        s3.close()
+
+    def mail(self, text: str, *, to: str = EMAIL) -> None:
+        message = EmailMessage()
+        message["Message-ID"] = "<1@assay.example>"
+        message["X-Envelope-To"] = to
+        message.set_content(text)
+        assert self.sources.mailbox is not None
+        MailStore(self.sources.mailbox).save(message.as_bytes())
+
+
+def driver(url: str) -> str:
+    parsed = make_url(url)
+    name = "postgresql+psycopg" if parsed.get_backend_name() == "postgresql" else "sqlite"
+    return parsed.set(drivername=name).render_as_string(hide_password=False)
+
+
+def rows_of(decision: Decision) -> tuple[dict[str, object], dict[str, object]]:
+    row: dict[str, object] = {
+        "decision_id": decision.decision_id,
+        "institution_id": decision.institution_id,
+        "decision_sequence": decision.sequence,
+        "observed_sequence": decision.sequence,
+        "transaction_id": decision.transaction_id,
+        "customer_id": "customer-1",
+        "event_time_ms": 0,
+        "created_at_ms": 0,
+        "outcome": "approve",
+        "policy_outcome": "approve",
+        "risk_level": "low",
+        "flagged": decision.flagged,
+        "schema_version": 1,
+        "record": decision.record,
+    }
+    key: dict[str, object] = {
+        "institution_id": decision.institution_id,
+        "transaction_id": decision.transaction_id,
+        "body_sha256": decision.body_sha256,
+        "decision_id": decision.decision_id,
+    }
+    return row, key
+
+
+def alert_row(decision: Decision, *, mail_id: str | None) -> dict[str, object]:
+    return {
+        "alert_id": decision.alert_id,
+        "institution_id": decision.institution_id,
+        "institution_mode": "sandbox",
+        "outcome": "decline",
+        "policy_outcome": "decline",
+        "accepted_at_ms": 0,
+        "mail_id": mail_id,
+        "body": b"{}",
+    }
+
+
+def mail_row(state: str) -> dict[str, object]:
+    return {
+        "mail_id": "mail_1",
+        "institution_id": OURS,
+        "message_id": "<1@assay.example>",
+        "state": state,
+        "attempts": 1,
+        "due_at_ms": 0,
+        "leased_until_ms": 0,
+        "created_at_ms": 0,
+    }
+
+
+@pytest.fixture(params=["sqlite", "postgresql"])
+def database_url(request: pytest.FixtureRequest, tmp_path: Path) -> str:
+    if request.param == "postgresql":
+        return str(request.getfixturevalue("postgres_url"))
+    return f"sqlite:///{tmp_path / 'ai_service.db'}"
+
+
+@pytest.fixture
+def place(database_url: str, tmp_path: Path) -> Iterator[Place]:
+    """A world in which every promise was kept."""
+    (tmp_path / "s3" / BUCKET).mkdir(parents=True)
+    with s3_server(tmp_path / "s3") as bucket:
+        sources = Sources(
+            database_url=database_url,
+            s3_endpoint_url=bucket.url,
+            s3_bucket=BUCKET,
+            mailbox=tmp_path / "mails",
+            alert_database_url=f"sqlite:///{tmp_path / 'alert_service.db'}",
+            log_database_url=f"sqlite:///{tmp_path / 'log_service.db'}",
+        )
+        for url, metadata in (
+            (sources.database_url, ai_metadata),
+            (sources.alert_database_url, alert_metadata),
+            (sources.log_database_url, log_metadata),
+        ):
+            engine = create_engine(driver(url))
+            metadata.create_all(engine)
+            engine.dispose()
+        place = Place(sources)
+        for decision in SAVED:
+            row, key = rows_of(decision)
+            place.change(database_url, decisions, row)
+            place.change(database_url, idempotency_keys, key)
+        place.change(sources.alert_database_url, mails, mail_row("delivered"))
+        place.change(sources.alert_database_url, alerts, alert_row(FLAGGED, mail_id="mail_1"))
+        lines = b"".join(decision.record + b"\n" for decision in SAVED)
+        place.put(f"audit/sandbox/{OURS}/2026/11/02/decision-1.ndjson.gz", gzip.compress(lines))
+        place.mail(f"Alert {FLAGGED.alert_id} needs attention")
+        yield place
+
+
+class TestCheckHistory:
+    def test_finds_nothing_where_every_promise_was_kept(self, place: Place) -> None:
+        assert check_history(HISTORY, place.sources) == []
+        assert check_history(HISTORY, place.sources, scope=Scope(OURS, EMAIL)) == []
+
+    def test_finds_what_is_missing_anywhere(self, place: Place) -> None:
+        lost, silent = make_decision(5), make_decision(4, flagged=True)
+        row, key = rows_of(silent)
+        place.change(place.sources.database_url, decisions, row)
+        place.change(place.sources.database_url, idempotency_keys, key)
+
+        found = check_history([*HISTORY, make_attempt(lost)], place.sources)
+
+        assert {(breach.invariant, breach.ids[-1]) for breach in found} == {
+            ("I1", lost.decision_id),
+            ("I2", silent.decision_id),
+            ("I3", silent.alert_id),
+        }
+
+    def test_finds_what_is_there_without_a_decision(self, place: Place) -> None:
+        phantom = make_decision(8, flagged=True)
+        place.put(f"audit/live/{OURS}/odd.ndjson.gz", gzip.compress(phantom.record))
+        place.put(f"audit/live/{OURS}/broken.ndjson.gz", b"not gzip")
+        place.mail(phantom.alert_id)
+        place.change(place.sources.alert_database_url, alerts, alert_row(phantom, mail_id="mail_1"))
+
+        whats = {breach.what for breach in check_history(HISTORY, place.sources)}
+
+        assert whats == {
+            "an object cannot be read",
+            "archived and not saved",
+            "mailed without a decision of this institution",
+            "an alert without a flagged decision",
+        }
+
+    def test_finds_changed_bytes(self, place: Place) -> None:
+        changed = FINE.record.replace(b"0.25", b"0.26")
+        statement = (
+            update(decisions).where(decisions.c.decision_id == FINE.decision_id).values(record=changed)
+        )
+        place.do(place.sources.database_url, statement)
+
+        found = check_history(HISTORY, place.sources)
+
+        assert {breach.invariant for breach in found} == {"I1", "I2"}
+
+    def test_finds_a_key_that_is_gone(self, place: Place) -> None:
+        place.do(
+            place.sources.database_url,
+            delete(idempotency_keys).where(idempotency_keys.c.decision_id == FINE.decision_id),
+        )
+
+        (breach,) = check_history(HISTORY, place.sources)
+
+        assert (breach.invariant, breach.ids) == ("I5", (FINE.decision_id,))
+
+    def test_finds_what_waits_anywhere(self, place: Place) -> None:
+        sources = place.sources
+        row = {"target": "audit", "subject_id": FINE.decision_id, "attempts": 3, "due_at": 0, "created_at": 0}
+        place.change(sources.database_url, outbox, {**row, "last_error": "status 500"})
+        place.change(sources.log_database_url, bodies, {"record_id": LAST.decision_id, "body": b"{}"})
+        place.do(sources.alert_database_url, update(mails).values(state="pending", last_error="421 later"))
+        place.change(
+            sources.alert_database_url,
+            alerts,
+            alert_row(make_decision(2), mail_id=None) | {"alert_id": "alr_2"},
+        )
+
+        places = {breach.what for breach in check_history(HISTORY, sources) if breach.invariant == "I13"}
+
+        assert places == {
+            "still waits in: outbox audit (status 500)",
+            "still waits in: spool",
+            "still waits in: mail (421 later)",
+            "still waits in: alert without a mail",
+        }
+        assert len(waiting(sources, Scope(OURS))) == 4
+        assert waiting(sources, Scope("ins_nobody")) == [Pending("spool", "1 records", None)]
+
+    def test_a_mail_that_nobody_takes_is_no_breach(self, place: Place) -> None:
+        place.do(place.sources.alert_database_url, update(mails).values(state="dead_letter"))
+        assert place.sources.mailbox is not None
+        for path in place.sources.mailbox.glob("*.eml"):
+            path.unlink()
+
+        assert check_history(HISTORY, place.sources) == []
+
+    def test_another_institution_is_out_of_scope(self, place: Place) -> None:
+        others = make_decision(1, institution_id="ins_others")
+        row, key = rows_of(replace(others, decision_id="dec_others", key_decision_id="dec_others"))
+        place.change(place.sources.database_url, decisions, row)
+        place.change(place.sources.database_url, idempotency_keys, key)
+
+        assert check_history(HISTORY, place.sources, scope=Scope(OURS, EMAIL)) == []
+        assert check_history(HISTORY, place.sources) != []
+
+
+class TestReplay:
+    def test_finds_a_probability_that_its_features_do_not_give(self, place: Place, tmp_path: Path) -> None:
+        save_test_model(tmp_path / "models")
+        model = load_current(tmp_path / "models")
+        features = np.full(len(model.feature_names), 0.5)
+        probability = model.predict(features)
+        exact, off = (
+            scored(number, value, dict(zip(model.feature_names, features.tolist(), strict=True)))
+            for number, value in ((1, probability), (2, float(np.nextafter(probability, 1))))
+        )
+        for decision in (exact, off):
+            statement = (
+                update(decisions)
+                .where(decisions.c.transaction_id == decision.transaction_id)
+                .values(record=decision.record)
+            )
+            place.do(place.sources.database_url, statement)
+
+        found = check_history([], place.sources, models_dir=tmp_path / "models")
+
+        replayed = [breach for breach in found if breach.invariant == "I7"]
+        assert {breach.ids[0] for breach in replayed} == {off.decision_id, LAST.decision_id}
+        assert any("decided with another model" in breach.what for breach in replayed)
+
+
+class TestTheCommand:
+    def test_ends_with_0_when_all_is_well(
+        self, place: Place, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+    ) -> None:
+        write_history(tmp_path / "history.jsonl", HISTORY)
+
+        status = main(arguments(place.sources, tmp_path / "history.jsonl"))
+
+        assert status == 0
+        assert capsys.readouterr().out == "3 requests, 3 decisions, 0 breaches\n"
+
+    def test_names_each_breach_and_ends_with_1(
+        self, place: Place, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+    ) -> None:
+        write_history(tmp_path / "history.jsonl", [*HISTORY, make_attempt(make_decision(5))])
+
+        status = main(arguments(place.sources, tmp_path / "history.jsonl"))
+
+        assert status == 1
+        assert "I1: acknowledged and not saved: tx-5, dec_" in capsys.readouterr().out
+
+
+def scored(number: int, probability: float, features: dict[str, float]) -> Decision:
+    decision = make_decision(number)
+    record = orjson.loads(decision.record)
+    record["features"] = features
+    record["decision"] |= {"fraud_probability": probability, "model": {"name": "test", "version": "1"}}
+    return replace(decision, record=canonical_bytes(record))
+
+
+def arguments(sources: Sources, history: Path) -> list[str]:
+    return [
+        *("--history", str(history), "--database", sources.database_url),
+        *("--s3", sources.s3_endpoint_url, "--bucket", BUCKET, "--mailbox", str(sources.mailbox)),
+        *("--alert-database", sources.alert_database_url, "--log-database", sources.log_database_url),
+        *("--institution", OURS, "--email", EMAIL),
+    ]

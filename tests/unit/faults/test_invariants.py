@@ -1,0 +1,315 @@
+"""Every kind of broken promise is found and named, and a kept one is not."""
+
+from dataclasses import replace
+
+import orjson
+import pytest
+
+from common.canonical import canonical_bytes
+from tests.factories import make_transaction
+from tests.faults.evidence import Decision, Pending
+from tests.faults.history import Ending, Wanted
+from tests.faults.invariants import Breach
+from tests.faults.resources import Held
+from tests.unit.faults.worlds import (
+    FINE,
+    FLAGGED,
+    LAST,
+    World,
+    archived,
+    good_world,
+    mailed,
+    make_attempt,
+    make_decision,
+)
+
+OTHER_BODY = make_transaction(transaction_id=FINE.transaction_id, amount="99.00").body.decode()
+OTHERS = make_decision(9, institution_id="ins_others")
+
+
+def only(breaches: list[Breach]) -> Breach:
+    assert len(breaches) == 1, breaches
+    return breaches[0]
+
+
+def with_answer(decision: Decision, **changes: object) -> Decision:
+    record = orjson.loads(decision.record)
+    record["decision"].update(changes)
+    return replace(decision, record=canonical_bytes(record))
+
+
+class TestAKeptPromise:
+    def test_is_no_breach(self) -> None:
+        assert good_world().breaches() == []
+
+    def test_a_repeat_hears_the_same_with_other_deliveries(self) -> None:
+        again = make_attempt(FINE)
+        assert again.answer is not None
+        again.answer["deliveries"] = {"alert": "not_needed", "audit": "delivered"}
+
+        assert good_world().with_history(again).breaches() == []
+
+    def test_what_had_no_answer_may_be_saved_once_it_converged(self) -> None:
+        lost = make_attempt(FINE, ending=Ending.INFO, status=None, answer=None, error="timeout")
+
+        assert good_world().with_history(lost).breaches() == []
+
+    def test_what_was_turned_away_may_be_saved_by_a_later_try(self) -> None:
+        away = make_attempt(
+            FINE, ending=Ending.FAIL, status=503, answer=None, problem="overloaded", has_retry_after=True
+        )
+
+        assert good_world().with_history(away).breaches() == []
+
+    def test_another_body_is_a_conflict(self) -> None:
+        conflict = make_attempt(
+            FINE, body=OTHER_BODY, wanted=Wanted.CONFLICT, ending=Ending.FAIL, status=409, answer=None
+        )
+
+        assert good_world().with_history(conflict).breaches() == []
+
+    def test_several_recipients_are_no_copies(self) -> None:
+        world = good_world().with_found(
+            mails=[mailed(FLAGGED), mailed(FLAGGED, mail_id="mail_2", recipients=("bob@assay.example",))]
+        )
+
+        assert world.breaches() == []
+
+    def test_what_nobody_looked_at_is_no_breach(self) -> None:
+        assert good_world().with_found(archived=None, mails=None).breaches() == []
+
+
+class TestLost:
+    def test_an_acknowledged_decision_that_is_not_saved(self) -> None:
+        world = good_world()
+        found = replace(world.found, decisions=[FINE, FLAGGED], archived=world.found.archived)
+
+        breaches = World(world.history, found).breaches()
+
+        assert Breach("I1", "acknowledged and not saved", (LAST.transaction_id, LAST.decision_id)) in breaches
+
+    def test_a_decision_that_was_saved_otherwise_than_answered(self) -> None:
+        other = with_answer(FINE, fraud_probability=0.26)
+        world = good_world().with_found(
+            decisions=[other, FLAGGED, LAST], archived=[archived(each) for each in (other, FLAGGED, LAST)]
+        )
+
+        assert only(world.breaches()).what == "saved differs from what was answered"
+
+    def test_a_transaction_that_never_got_an_answer(self) -> None:
+        lost = make_attempt(make_decision(4), ending=Ending.INFO, status=None, answer=None)
+
+        breach = only(good_world().with_history(lost).breaches())
+
+        assert breach == Breach("I1", "repeats never came to an answer", ("tx-4",))
+
+
+class TestArchive:
+    def test_a_decision_that_is_not_archived(self) -> None:
+        world = good_world().with_found(archived=[archived(FINE), archived(FLAGGED)])
+
+        assert only(world.breaches()) == Breach("I2", "saved and not archived", (LAST.decision_id,))
+
+    def test_a_decision_in_two_objects(self) -> None:
+        twice = archived(FINE, key="audit/sandbox/ins_ours/two")
+        world = good_world().with_found(archived=[*map(archived, (FINE, FLAGGED, LAST)), twice])
+
+        breach = only(world.breaches())
+
+        assert (breach.invariant, breach.what) == ("I2", "archived more than once")
+        assert breach.ids == (FINE.decision_id, archived(FINE).key, twice.key)
+
+    def test_other_bytes(self) -> None:
+        changed = replace(archived(FINE), line=FINE.record + b" ")
+        world = good_world().with_found(archived=[changed, archived(FLAGGED), archived(LAST)])
+
+        assert only(world.breaches()).what == "archived with other bytes"
+
+    def test_an_object_that_cannot_be_read(self) -> None:
+        world = good_world().with_found(unreadable=["audit/sandbox/ins_ours/odd"])
+
+        assert only(world.breaches()).what == "an object cannot be read"
+
+
+class TestTold:
+    def test_a_flagged_decision_that_no_mail_names(self) -> None:
+        world = good_world().with_found(mails=[])
+
+        breach = only(world.breaches())
+
+        assert breach == Breach("I3", "flagged and nobody was told", (FLAGGED.decision_id, FLAGGED.alert_id))
+
+    def test_unless_it_is_written_down_that_nobody_takes_it(self) -> None:
+        world = good_world().with_found(mails=[], muted=frozenset({FLAGGED.alert_id}))
+
+        assert world.breaches() == []
+
+    def test_a_second_copy_for_the_same_address(self) -> None:
+        world = good_world().with_found(mails=[mailed(FLAGGED), mailed(FLAGGED, mail_id="mail_2")])
+
+        assert only(world.breaches()).what == "told 2 times"
+        assert world.breaches(most_copies=2) == []
+
+    def test_a_copy_under_another_message_id(self) -> None:
+        copy = mailed(FLAGGED, mail_id="mail_2", message_id="<2@assay.example>")
+        world = good_world().with_found(mails=[mailed(FLAGGED), copy])
+
+        assert only(world.breaches(most_copies=3)).what == "told again under another Message-ID"
+
+
+class TestPhantoms:
+    def test_an_archived_decision_that_is_not_saved(self) -> None:
+        phantom = make_decision(8)
+        world = good_world()
+        world = world.with_found(archived=[*(world.found.archived or ()), archived(phantom)])
+
+        assert only(world.breaches()).what == "archived and not saved"
+
+    def test_a_mailed_alert_without_a_decision(self) -> None:
+        phantom = make_decision(8)
+        world = good_world().with_found(mails=[mailed(FLAGGED, phantom)])
+
+        breach = only(world.breaches())
+
+        assert (breach.invariant, breach.ids) == ("I4", (phantom.alert_id, "mail_1"))
+
+    def test_an_alert_of_a_decision_that_was_not_flagged(self) -> None:
+        world = good_world().with_found(alert_ids=frozenset({FLAGGED.alert_id, FINE.alert_id}))
+
+        assert only(world.breaches()) == Breach("I4", "an alert without a flagged decision", (FINE.alert_id,))
+
+    def test_an_alert_of_another_institution(self) -> None:
+        world = good_world()
+        world = world.with_found(
+            decision_ids=world.found.decision_ids | {OTHERS.decision_id}, mails=[mailed(FLAGGED, OTHERS)]
+        )
+
+        assert only(world.breaches()).invariant == "I8"
+
+
+class TestOneAnswer:
+    def test_a_transaction_that_was_decided_twice(self) -> None:
+        twice = replace(make_decision(4), transaction_id=FINE.transaction_id)
+        world = good_world()
+        world = world.with_found(
+            decisions=[*world.found.decisions, twice],
+            decision_ids=world.found.decision_ids | {twice.decision_id},
+            archived=[*(world.found.archived or ()), archived(twice)],
+        )
+
+        whats = [breach.what for breach in world.breaches()]
+
+        assert "decided 2 times" in whats
+
+    def test_repeats_that_were_answered_differently(self) -> None:
+        again = make_attempt(FINE)
+        assert again.answer is not None
+        again.answer["fraud_probability"] = 0.9
+
+        whats = {breach.what for breach in good_world().with_history(again).breaches()}
+
+        assert whats == {"saved differs from what was answered", "repeats were answered differently"}
+
+    def test_another_body_that_got_a_decision(self) -> None:
+        accepted = make_attempt(FINE, body=OTHER_BODY, wanted=Wanted.CONFLICT)
+
+        breach = only(good_world().with_history(accepted).breaches())
+
+        assert breach.what == "another body was answered with a decision"
+
+    def test_the_same_body_that_was_refused_as_another(self) -> None:
+        refused = make_attempt(FINE, wanted=Wanted.CONFLICT, ending=Ending.FAIL, status=409, answer=None)
+
+        breach = only(good_world().with_history(refused).breaches())
+
+        assert breach.what == "the very body that is saved was refused as another"
+
+    @pytest.mark.parametrize(
+        ("changes", "what"),
+        [
+            ({"key_decision_id": None, "body_sha256": ""}, "without its own idempotency key"),
+            ({"key_decision_id": LAST.decision_id}, "without its own idempotency key"),
+            ({"body_sha256": "0" * 64}, "its key is of another body"),
+        ],
+    )
+    def test_a_decision_whose_key_is_not_its_own(self, changes: dict[str, str], what: str) -> None:
+        world = good_world().with_found(decisions=[replace(FINE, **changes), FLAGGED, LAST])  # type: ignore[arg-type]
+
+        assert only(world.breaches()).what == what
+
+
+class TestNumbers:
+    def test_a_gap(self) -> None:
+        decisions = [FINE, FLAGGED, replace(LAST, sequence=4)]
+        world = good_world().with_found(decisions=decisions)
+
+        assert only(world.breaches()) == Breach("I6", "missing sequence numbers", ("ins_ours", "3"))
+
+    def test_a_number_that_was_given_twice(self) -> None:
+        decisions = [FINE, FLAGGED, replace(LAST, sequence=2)]
+        world = good_world().with_found(decisions=decisions)
+
+        assert only(world.breaches()).invariant == "I6"
+
+
+class TestRefusals:
+    @pytest.mark.parametrize("status", [500, 502, 504])
+    def test_an_error_that_was_not_meant(self, status: int) -> None:
+        failed = make_attempt(FINE, ending=Ending.FAIL, status=status, answer=None, problem="internal")
+
+        assert only(good_world().with_history(failed).breaches()).what == f"answered with {status}"
+
+    @pytest.mark.parametrize(
+        ("problem", "has_retry_after"), [(None, True), ("overloaded", False), (None, False)]
+    )
+    def test_a_503_that_does_not_say_when_to_come_again(
+        self, problem: str | None, *, has_retry_after: bool
+    ) -> None:
+        away = make_attempt(
+            FINE,
+            ending=Ending.FAIL,
+            status=503,
+            answer=None,
+            problem=problem,
+            has_retry_after=has_retry_after,
+        )
+
+        assert only(good_world().with_history(away).breaches()).invariant == "I10"
+
+    @pytest.mark.parametrize("status", [401, 403, 409, 422])
+    def test_a_good_request_that_was_refused(self, status: int) -> None:
+        refused = make_attempt(make_decision(4), ending=Ending.FAIL, status=status, answer=None)
+        answered = make_attempt(FINE)
+
+        breaches = good_world().with_history(refused, answered).breaches()
+
+        assert f"a good request was refused with {status} None" in [breach.what for breach in breaches]
+
+    def test_an_answer_that_is_no_decision(self) -> None:
+        odd = make_attempt(FINE, ending=Ending.INFO, status=200, answer=None)
+
+        assert only(good_world().with_history(odd).breaches()).what == "answered with 200 and no decision"
+
+
+class TestHeld:
+    def test_more_than_before(self) -> None:
+        held = [
+            Held("ai_service", "files", before=50, after=71, allowed=20),
+            Held("log_service", "files", 50, 70, 20),
+        ]
+
+        breach = only(good_world().breaches(held=held))
+
+        assert breach == Breach("I12", "files went from 50 to 71", ("ai_service",))
+
+
+class TestWaiting:
+    def test_what_still_waits(self) -> None:
+        world = good_world().with_found(
+            pending=[Pending("outbox audit", FINE.decision_id, "status 500"), Pending("mail", "mail_1", None)]
+        )
+
+        assert [str(breach) for breach in world.breaches()] == [
+            f"I13: still waits in: outbox audit (status 500): {FINE.decision_id}",
+            "I13: still waits in: mail: mail_1",
+        ]
