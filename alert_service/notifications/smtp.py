@@ -22,7 +22,11 @@ from aiosmtplib import (
 from alert_service.notifications.outcomes import Attempt, Reply
 from alert_service.settings import AlertSettings, SmtpSecurity
 
-EXCHANGES = 10  # answers that one mail waits for, beside one for each recipient
+LOGIN_EXCHANGES = (
+    8  # answers until the server has let us in: greeting, EHLO, STARTTLS, its handshake, EHLO, login
+)
+MAIL_EXCHANGES = 5  # answers that one mail waits for, beside one for each recipient
+QUIT_S = 1.0
 LOWEST_CODE = 200
 NEEDS_SMTPUTF8 = Reply(553, "the mail server takes no addresses with letters beyond ASCII")
 
@@ -37,15 +41,17 @@ class MailServer:
     async def send(self, message: EmailMessage, recipients: Sequence[str]) -> Attempt:
         """Send `message` to `recipients` in one connection of its own."""
         client = self._client()
+        timeout_s = self.settings.smtp_timeout_s
         try:
-            await client.connect()
+            async with asyncio.timeout(timeout_s * LOGIN_EXCHANGES):
+                await client.connect()
         except SMTPResponseException as error:
             # greeting, STARTTLS or login were refused: that is our set-up, and mending it must be enough
             return _not_reached(_reply(error).said)
         except (SMTPException, OSError, ValueError) as error:
             return _not_reached(_words(error))
         try:
-            async with asyncio.timeout(self.settings.smtp_timeout_s * (EXCHANGES + len(recipients))):
+            async with asyncio.timeout(timeout_s * (MAIL_EXCHANGES + len(recipients))):
                 attempt = await _sent(client, message, recipients)
         except TimeoutError:
             client.close()
@@ -108,9 +114,9 @@ async def _takes_unicode(client: aiosmtplib.SMTP, recipients: Sequence[str]) -> 
 
 
 async def _leave(client: aiosmtplib.SMTP) -> None:
-    """Close the connection; whatever goes wrong now changes nothing about the mail."""
+    """Close the connection; whatever goes wrong now changes nothing about the mail, and it is not worth waiting for."""
     with suppress(SMTPException, OSError):
-        await client.quit()
+        await client.quit(timeout=QUIT_S)
     client.close()
 
 
