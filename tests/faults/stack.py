@@ -1,0 +1,118 @@
+"""A whole stack in which every dependency is reached through a fault proxy."""
+
+from collections.abc import Iterator, Mapping
+from contextlib import ExitStack, contextmanager
+from dataclasses import dataclass, field, replace
+from pathlib import Path
+
+from local_stack.accounts import Login, access_token, register_sandbox
+from local_stack.files import StackFiles
+from local_stack.parts import BUCKET, Part
+from local_stack.settings import GeoProvider
+from local_stack.stack import Stack, owned_stack
+from tests.e2e.stacks import free_ports, stack_settings
+from tests.faults.evidence import Scope, Sources
+from tests.faults.kit import FaultKit, Route, fault_kit
+from tests.faults.resources import held_by
+from tests.models import save_test_model
+
+SERVICES = ("user_service", "external_apis_services", "log_service", "alert_service", "ai_service")
+S3, SMTP = "s3", "smtp"
+# by dependency: who reaches it, and by which setting
+REACHED_BY: Mapping[str, tuple[tuple[str, ...], str]] = {
+    "user_service": (
+        ("external_apis_services", "log_service", "alert_service", "ai_service"),
+        "USER_SERVICE_URL",
+    ),
+    "external_apis_services": (("ai_service",), "EXTERNAL_APIS_SERVICES_URL"),
+    "alert_service": (("ai_service",), "ALERT_SERVICE_URL"),
+    "log_service": (("ai_service",), "LOG_SERVICE_URL"),
+    S3: (("log_service",), "S3_ENDPOINT_URL"),
+    SMTP: (("alert_service",), "SMTP_PORT"),
+}
+
+
+@dataclass
+class FaultyStack:
+    """The stack, the kit that troubles it, and environment that chosen services get beside their own."""
+
+    stack: Stack
+    kit: FaultKit
+    _parts: tuple[Part, ...] = field(init=False)
+
+    def __post_init__(self) -> None:
+        self._parts = self.stack.parts
+
+    @property
+    def sources(self) -> Sources:
+        """Return where the checker looks; it goes past the proxies."""
+        files = self.stack.files
+        return Sources(
+            database_url=f"sqlite:///{files.database('ai_service')}",
+            s3_endpoint_url=self.stack.url("object_store"),
+            s3_bucket=BUCKET,
+            mailbox=files.mails,
+            alert_database_url=f"sqlite:///{files.database('alert_service')}",
+            log_database_url=f"sqlite:///{files.database('log_service')}",
+        )
+
+    def new_caller(self, name: str) -> "Caller":
+        """Register an institution of its own, so that nothing of others is counted."""
+        users = self.stack.url("user_service")
+        login = register_sandbox(users, name=name)
+        return Caller(login, access_token(users, login))
+
+    def start_part(self, name: str, **environment: str) -> None:
+        """Start a service, with `environment` beside its own."""
+        self.stack.parts = tuple(
+            replace(part, environment={**part.environment, **environment}) if part.name == name else part
+            for part in self._parts
+        )
+        self.stack.start_part(name)
+
+    def held(self) -> dict[str, dict[str, int]]:
+        """Return what every service holds now."""
+        return {name: held_by(self.stack.children[name].pid) for name in SERVICES}
+
+
+@dataclass(frozen=True)
+class Caller:
+    """An institution's admin with a token."""
+
+    login: Login
+    token: str
+
+    @property
+    def scope(self) -> Scope:
+        """Return what is the caller's own."""
+        return Scope(self.login.institution_id, self.login.email)
+
+
+@contextmanager
+def faulty_stack(var_dir: Path) -> Iterator[FaultyStack]:
+    """Yield a stack that is ready, with a proxy in front of each dependency and the kit's mail server."""
+    save_test_model(StackFiles(var_dir).models)
+    settings = stack_settings(var_dir)
+    smtp_port, *ports = free_ports(1 + len(REACHED_BY))
+    listening = dict(zip(REACHED_BY, ports, strict=True))
+    with ExitStack() as running, owned_stack(settings, geoip_provider=GeoProvider.MOCK) as stack:
+        targets = {
+            **{part.name: next(iter(part.ports.values())) for part in stack.parts},
+            S3: settings.object_store_port,
+            SMTP: smtp_port,
+        }
+        routes = [Route(name, port, targets[name]) for name, port in listening.items()]
+        kit = running.enter_context(fault_kit(routes, mails=stack.files.mails, smtp_port=smtp_port))
+        stack.parts = tuple(_through_proxies(part, listening) for part in stack.parts)
+        stack.start()
+        stack.await_ready()
+        yield FaultyStack(stack, kit)
+
+
+def _through_proxies(part: Part, listening: Mapping[str, int]) -> Part:
+    environment = dict(part.environment)
+    for name, (callers, setting) in REACHED_BY.items():
+        if part.name in callers:
+            port = str(listening[name])
+            environment[setting] = port if setting.endswith("_PORT") else f"http://127.0.0.1:{port}"
+    return replace(part, environment=environment)
