@@ -8,9 +8,11 @@ from dataclasses import dataclass
 
 import structlog
 from sqlalchemy import Connection
+from sqlalchemy.exc import SQLAlchemyError
 
 from common.circuit import Circuit
 from common.clock import epoch_ms
+from common.errors import PlatformError
 from common.failpoints import failpoint
 from common.http import Delivery
 from common.metrics import OUTBOX_OLDEST_SECONDS, OUTBOX_PENDING
@@ -137,7 +139,13 @@ class Relay:
 
     async def _try(self, subjects: Sequence[str]) -> Delivery:
         began = self._clock()
-        delivery = await self._send(subjects)
+        try:
+            delivery = await self._send(subjects)
+        except (SQLAlchemyError, PlatformError) as error:
+            delivery = Delivery(self._target, delivered=False, error=type(error).__name__)
+        except Exception as error:  # noqa: BLE001 - the boundary: a row nobody thought of must not stop all others
+            _log.exception("outbox.failed", target=self._target)
+            delivery = Delivery(self._target, delivered=False, error=type(error).__name__, refused=True)
         failpoint("relay.after_send")
         if self._inline is not None and self._inline.circuit.is_open:
             if delivery.delivered and self._clock() - began < self._inline.timeout_s:

@@ -6,6 +6,7 @@ from pathlib import Path
 
 import pytest
 from sqlalchemy import Connection, Engine, MetaData, select, update
+from sqlalchemy.exc import OperationalError
 from structlog.testing import capture_logs
 
 from common.circuit import Circuit
@@ -273,6 +274,32 @@ class TestRelay:
 
         assert target.told == ["a"]
         assert await pending(writer) == 2
+
+    async def test_a_row_that_nobody_thought_of_stops_no_other(self, writer: DatabaseWriter) -> None:
+        class Surprised(Target):
+            async def send(self, subjects: Sequence[str]) -> Delivery:
+                if "c" in subjects:
+                    raise TypeError("no message can be made of this")
+                return await super().send(subjects)
+
+        target = Surprised()
+        await write(writer, *"abcde")
+
+        await relay_for(writer, target).relay_once()
+
+        assert sorted(target.told) == ["a", "b", "d", "e"]
+        assert await pending(writer) == 1
+
+    async def test_a_database_that_is_away_is_no_fault_of_the_rows(self, writer: DatabaseWriter) -> None:
+        async def fail(_subjects: Sequence[str]) -> Delivery:
+            raise OperationalError("SELECT", None, Exception("locked"))
+
+        await write(writer, "a", "b")
+
+        await Relay(writer, OUTBOX, target="alert", send=fail).relay_once()
+
+        errors = await writer.run(lambda c: c.scalars(select(TABLE.c.last_error)).all())
+        assert errors == ["OperationalError"] * 2
 
     async def test_an_unnamed_failure_is_kept_all_the_same(self, writer: DatabaseWriter) -> None:
         async def fail(_subjects: Sequence[str]) -> Delivery:
