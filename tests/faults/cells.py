@@ -9,7 +9,7 @@ from dataclasses import dataclass, field
 from tests.faults.check_history import check_history
 from tests.faults.evidence import Scope, waiting
 from tests.faults.faults import GARBLED, PASS, REFUSE, RESET_IN_ANSWER, SILENT, SLOW, Fault
-from tests.faults.history import Attempt
+from tests.faults.history import Attempt, Wanted
 from tests.faults.invariants import Breach
 from tests.faults.load import Load, quantile
 from tests.faults.smtp import MailFaults
@@ -32,11 +32,13 @@ MOST_COPIES = 3
 
 @dataclass(frozen=True)
 class Phases:
-    """How long each part of a cell takes, in seconds; `drain_s` is the longest that is waited."""
+    """How long each part of a cell takes, in seconds; `recover_s` and `drain_s` are the longest
+    that is waited."""
 
     baseline_s: float = 4.0
     fault_s: float = 8.0
     recovery_s: float = 1.0
+    recover_s: float = 20.0
     drain_s: float = 60.0
 
 
@@ -68,6 +70,7 @@ class CellResult:
     pending_audits: int
     fresh: int
     waiting_at_end: int
+    recovered: bool
     drained_s: float | None
     breaches: list[Breach] = field(repr=False)
     history: list[Attempt] = field(repr=False)
@@ -127,8 +130,9 @@ async def run_cell(
         trouble.end(stack)
         ended = time.monotonic()
         await asyncio.sleep(phases.recovery_s)
+    recovered = await load.sees_recovery(within_s=phases.recover_s)
     await load.converge(within_s=phases.drain_s)
-    drained_s = await _drained(stack, caller.scope, since=ended, within_s=phases.drain_s)
+    drained_s = await drained(stack, caller.scope, since=ended, within_s=phases.drain_s)
     found = await asyncio.to_thread(
         check_history,
         load.history,
@@ -138,7 +142,15 @@ async def run_cell(
         most_copies=MOST_COPIES if trouble.may_repeat_mails else 1,
     )
     before = baseline or latencies(load.history, "before")
-    return _result(trouble, load.history, before, len(left), drained_s, found)
+    return _result(
+        trouble,
+        load.history,
+        before,
+        waiting_at_end=len(left),
+        recovered=recovered,
+        drained_s=drained_s,
+        breaches=found,
+    )
 
 
 def latencies(history: Iterable[Attempt], phase: str) -> list[float]:
@@ -150,7 +162,11 @@ def latencies(history: Iterable[Attempt], phase: str) -> list[float]:
     ]
 
 
-async def _drained(stack: FaultyStack, scope: Scope, *, since: float, within_s: float) -> float | None:
+async def drained(
+    stack: FaultyStack, scope: Scope, *, within_s: float, since: float | None = None
+) -> float | None:
+    """Wait until nothing of `scope` waits any more; return how many seconds that was `since` (or from now)."""
+    since = time.monotonic() if since is None else since
     while time.monotonic() < since + within_s:
         if not await asyncio.to_thread(waiting, stack.sources, scope):
             return time.monotonic() - since
@@ -162,11 +178,15 @@ def _result(
     trouble: Trouble,
     history: list[Attempt],
     before: Sequence[float],
-    left: int,
+    *,
+    waiting_at_end: int,
+    recovered: bool,
     drained_s: float | None,
-    found: list[Breach],
+    breaches: list[Breach],
 ) -> CellResult:
-    during = [attempt for attempt in history if attempt.phase == "fault"]
+    during = [
+        attempt for attempt in history if attempt.phase == "fault" and attempt.wanted is Wanted.DECISION
+    ]
     answers = [
         attempt.answer
         for attempt in during
@@ -187,9 +207,10 @@ def _result(
         flagged=sum(1 for each in told if each["alert"] != "not_needed"),
         pending_audits=sum(1 for each in told if each["audit"] == "pending"),
         fresh=len(answers),
-        waiting_at_end=left,
+        waiting_at_end=waiting_at_end,
+        recovered=recovered,
         drained_s=None if drained_s is None else round(drained_s, 1),
-        breaches=found,
+        breaches=breaches,
         history=history,
     )
 

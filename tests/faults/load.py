@@ -2,12 +2,13 @@
 
 import asyncio
 import json
-import random
+import secrets
 import time
 from collections.abc import AsyncIterator, Sequence
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
-from ipaddress import IPv4Address
+from ipaddress import IPv6Address
+from itertools import count
 from math import ceil
 from typing import Any
 
@@ -20,7 +21,7 @@ from tests.models import FINE, FRAUD
 
 PROBLEM = "application/problem+json"
 CONFLICTING = "31.41"
-FIRST_ADDRESS = int(IPv4Address("81.0.0.0"))
+FIRST_ADDRESS = int(IPv6Address("2a02::"))
 AGAIN_S = 0.25
 
 
@@ -54,7 +55,6 @@ class Load:
         self._headers = {"Authorization": f"Bearer {token}", "Content-Type": "application/json"}
         self._label = label
         self._mix = mix or Mix()
-        self._random = random.Random(seed)  # noqa: S311 - chooses addresses, guards nothing
         self._timeout = aiohttp.ClientTimeout(total=timeout_s)
         self._bodies: dict[str, str] = {}
         self._acknowledged: list[str] = []
@@ -86,6 +86,22 @@ class Load:
                     await self._send(transaction_id, self._bodies[transaction_id], Wanted.DECISION, 0.0)
                 if self.unanswered():
                     await asyncio.sleep(AGAIN_S)
+
+    async def sees_recovery(self, *, within_s: float) -> bool:
+        """Send flagged transactions one by one until an answer says that all parts work; say whether one did."""
+        self.phase = "recovering"
+        deadline = time.monotonic() + within_s
+        async with aiohttp.ClientSession(headers=self._headers, timeout=self._timeout) as self._session:
+            for number in count(1):
+                transaction_id = f"{self._label}-after-{number}"
+                self._bodies[transaction_id] = json.dumps(self._new_body(transaction_id, is_flagged=True))
+                await self._send(transaction_id, self._bodies[transaction_id], Wanted.DECISION, 0.0)
+                if _all_work(self.history[-1].answer):
+                    return True
+                if time.monotonic() > deadline:
+                    break
+                await asyncio.sleep(AGAIN_S)
+        return False
 
     def unanswered(self) -> list[str]:
         """Return the transactions that have no decision yet."""
@@ -127,7 +143,7 @@ class Load:
             device_id=f"device-{transaction_id}",
             payment_method=None,
             # an address nobody asked for before, so that every transaction needs a look-up
-            ip_address=str(IPv4Address(FIRST_ADDRESS + self._random.randrange(2**24))),
+            ip_address=str(IPv6Address(FIRST_ADDRESS + secrets.randbits(96))),
         )
 
     async def _send(self, transaction_id: str, body: str, wanted: Wanted, due: float) -> None:
@@ -160,6 +176,11 @@ def quantile(values: Sequence[float], share: float) -> float:
     if not values:
         return 0.0
     return sorted(values)[max(0, ceil(share * len(values)) - 1)]
+
+
+def _all_work(answer: dict[str, Any] | None) -> bool:
+    delivered = {"alert": "delivered", "audit": "delivered"}
+    return answer is not None and answer.get("degraded") == [] and answer.get("deliveries") == delivered
 
 
 def _heard(response: aiohttp.ClientResponse, content: bytes) -> dict[str, Any]:

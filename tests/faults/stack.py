@@ -65,8 +65,7 @@ class FaultyStack:
     def start_part(self, name: str, **environment: str) -> None:
         """Start a service, with `environment` beside its own."""
         self.stack.parts = tuple(
-            replace(part, environment={**part.environment, **environment}) if part.name == name else part
-            for part in self._parts
+            _with(part, environment) if part.name == name else part for part in self._parts
         )
         self.stack.start_part(name)
 
@@ -89,8 +88,13 @@ class Caller:
 
 
 @contextmanager
-def faulty_stack(var_dir: Path) -> Iterator[FaultyStack]:
-    """Yield a stack that is ready, with a proxy in front of each dependency and the kit's mail server."""
+def faulty_stack(
+    var_dir: Path, *, environment: Mapping[str, Mapping[str, str]] | None = None
+) -> Iterator[FaultyStack]:
+    """Yield a stack that is ready, with a proxy in front of each dependency and the kit's mail server.
+
+    `environment` is what single services get beside their own.
+    """
     save_test_model(StackFiles(var_dir).models)
     settings = stack_settings(var_dir)
     smtp_port, *ports = free_ports(1 + len(REACHED_BY))
@@ -103,7 +107,10 @@ def faulty_stack(var_dir: Path) -> Iterator[FaultyStack]:
         }
         routes = [Route(name, port, targets[name]) for name, port in listening.items()]
         kit = running.enter_context(fault_kit(routes, mails=stack.files.mails, smtp_port=smtp_port))
-        stack.parts = tuple(_through_proxies(part, listening) for part in stack.parts)
+        stack.parts = tuple(
+            _with(_through_proxies(part, listening), (environment or {}).get(part.name, {}))
+            for part in stack.parts
+        )
         stack.start()
         stack.await_ready()
         yield FaultyStack(stack, kit)
@@ -116,3 +123,7 @@ def _through_proxies(part: Part, listening: Mapping[str, int]) -> Part:
             port = str(listening[name])
             environment[setting] = port if setting.endswith("_PORT") else f"http://127.0.0.1:{port}"
     return replace(part, environment=environment)
+
+
+def _with(part: Part, environment: Mapping[str, str]) -> Part:
+    return replace(part, environment={**part.environment, **environment})

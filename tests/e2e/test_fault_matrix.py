@@ -1,0 +1,50 @@
+"""Every dependency fails in every way, under load: nothing is lost, nothing is told too often, and it shows."""
+
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+from rich.console import Console
+
+from tests.faults.cells import Phases, Trouble
+from tests.faults.history import write_history
+from tests.faults.matrix import MAIL, NETWORK, Matrix, shortcomings, table
+from tests.faults.stack import faulty_stack
+
+PHASES = Phases(baseline_s=4.0, fault_s=6.0)
+MAIL_PHASES = Phases(baseline_s=4.0, fault_s=3.0)
+
+
+@pytest.fixture(scope="module")
+def matrix(tmp_path_factory: pytest.TempPathFactory, request: pytest.FixtureRequest) -> Iterator[Matrix]:
+    """A stack for all cells; at the end, a table of what they came to."""
+    with faulty_stack(tmp_path_factory.mktemp("stack") / "var") as stack:
+        running = Matrix(stack)
+        yield running
+    capture = request.config.pluginmanager.getplugin("capturemanager")
+    with capture.global_and_fixture_disabled():
+        Console(width=200).print("\n", table(running.results))
+
+
+def named(trouble: Trouble) -> str:
+    return f"{trouble.dependency}, {trouble.name}"
+
+
+class TestFaultMatrix:
+    @pytest.mark.parametrize("trouble", NETWORK, ids=named)
+    def test_nothing_is_lost_when_a_connection_fails(
+        self, matrix: Matrix, trouble: Trouble, tmp_path: Path
+    ) -> None:
+        result = matrix.run(trouble, PHASES)
+
+        write_history(tmp_path / "history.jsonl", result.history)
+        assert shortcomings(result) == []
+
+    @pytest.mark.parametrize("trouble", MAIL, ids=named)
+    def test_nothing_is_lost_when_the_mail_server_misbehaves(
+        self, matrix: Matrix, trouble: Trouble, tmp_path: Path
+    ) -> None:
+        result = matrix.run(trouble, MAIL_PHASES)
+
+        write_history(tmp_path / "history.jsonl", result.history)
+        assert shortcomings(result) == []
