@@ -16,6 +16,7 @@ from common.errors import PlatformError
 
 CONNECT_S = 0.3
 MAX_ANSWER_BYTES = 65_536
+PIECE_BYTES = 262_144
 _ANSWER_LIMIT = "max_answer_bytes"
 
 
@@ -64,8 +65,11 @@ async def deliver(
 async def _posted(
     client: httpx.AsyncClient, path: str, *, target: str, body: bytes, headers: dict[str, str]
 ) -> Delivery:
+    content: bytes | AsyncIterator[bytes] = body
+    if len(body) > PIECE_BYTES:  # others get a turn while a long one is sent
+        content, headers = _pieces(body), {**headers, "Content-Length": str(len(body))}
     try:
-        response = await client.post(path, content=body, headers=headers)
+        response = await client.post(path, content=content, headers=headers)
     except (httpx.HTTPError, OSError) as error:
         return Delivery(target, delivered=False, error=type(error).__name__)
     if response.status_code == httpx.codes.ACCEPTED:
@@ -74,6 +78,11 @@ async def _posted(
         return Delivery(target, delivered=True)
     refused = response.status_code in {400, 409, 413, 422}
     return Delivery(target, delivered=False, error=f"status {response.status_code}", refused=refused)
+
+
+async def _pieces(body: bytes) -> AsyncIterator[bytes]:
+    for start in range(0, len(body), PIECE_BYTES):
+        yield body[start : start + PIECE_BYTES]
 
 
 def service_client(base_url: str, *, timeout_s: float) -> httpx.AsyncClient:

@@ -13,7 +13,14 @@ from starlette.routing import Route
 
 from common.circuit import Circuit
 from common.errors import UnavailableError
-from common.http import MAX_ANSWER_BYTES, Delivery, answers_up_to, deliver, service_client
+from common.http import (
+    MAX_ANSWER_BYTES,
+    PIECE_BYTES,
+    Delivery,
+    answers_up_to,
+    deliver,
+    service_client,
+)
 from tests.raw_servers import Answer, answering, reply
 from tests.servers import free_port, serving
 
@@ -61,6 +68,24 @@ class TestDeliver:
         assert bodies == [b'{"a":1}']
         assert seen[0].headers["content-type"] == "application/json"
         assert seen[0].headers["authorization"] == "Bearer t"
+
+    @pytest.mark.parametrize("size", [0, PIECE_BYTES, PIECE_BYTES + 1, 3_000_000])
+    async def test_a_body_of_any_size_arrives_whole_and_says_how_long_it_is(self, size: int) -> None:
+        body = (bytes(range(251)) * (size // 251 + 1))[:size]
+        arrived: list[tuple[bytes, str]] = []
+
+        async def receive(request: Request) -> Response:
+            arrived.append((await request.body(), request.headers["content-length"]))
+            return JSONResponse({"accepted": 1}, status_code=202)
+
+        async with (
+            serving(Starlette(routes=[Route("/v1/things", receive, methods=["POST"])])) as base_url,
+            service_client(base_url, timeout_s=LONG_S) as client,
+        ):
+            delivery = await deliver(client, "/v1/things", target="things", body=body, headers=dict)
+
+        assert delivery.delivered
+        assert arrived == [(body, str(size))]
 
     async def test_an_accepted_answer_of_our_own_kind_is_a_delivery(self) -> None:
         assert await told(reply(202, b'{"accepted":1,"repeated":0}')) == Delivery("things", delivered=True)
