@@ -10,8 +10,10 @@ from typing import Any
 
 from sqlalchemy import make_url
 
+from ai_service.clients.alerts import TARGET as ALERT
 from ai_service.clients.alerts import AlertClient
 from ai_service.clients.geoip import GeoIpClient
+from ai_service.clients.logs import TARGET as AUDIT
 from ai_service.clients.logs import LogClient
 from ai_service.clients.rates import RatesClient
 from ai_service.features import definitions
@@ -33,15 +35,19 @@ from ai_service.scoring.recovery import SnapshotKeeper, restore_velocity
 from ai_service.scoring.redelivery import relays
 from ai_service.scoring.service import TransactionScorer
 from ai_service.settings import AiSettings
+from common.admission import Admission
 from common.background import running
+from common.circuit import Circuit
 from common.clock import epoch_ms
 from common.db import Database, open_database, writing_engine
 from common.errors import StartupError
+from common.relay import InlineSender, Relay
 from common.service_calls import ServiceCalls, open_service_calls
 from common.writer import DatabaseWriter
 
 MIGRATIONS = Path(__file__).parent / "migrations"
 LOOKUP_TIMEOUT_S = 2.0
+FAILED_DELIVERIES = 3  # in a row, before a target is left to the relay
 RELAY_TIMEOUT_S = 10.0
 
 
@@ -71,25 +77,23 @@ async def build(settings: AiSettings) -> AsyncIterator[Mapping[str, Any]]:
             lambda c: restore_velocity(c, settings.velocity_snapshot, now_ms=epoch_ms())
         )
         calls = await stack.enter_async_context(open_service_calls(settings, client_id="ai_service"))
-        scorer, rates = await _scorer(settings, calls, threads, velocity=velocity, model=model)
+        circuits = {target: Circuit(target, failures_to_open=FAILED_DELIVERIES) for target in (ALERT, AUDIT)}
+        publisher = await _publisher(settings, calls, threads, velocity=velocity, circuits=circuits)
+        scorer, rates = await _scorer(
+            settings, calls, threads, velocity=velocity, model=model, publisher=publisher
+        )
         keeper = SnapshotKeeper(
             velocity, threads.reader, settings.velocity_snapshot, settings.velocity_snapshot_s
         )
-        alert_relay, audit_relay = relays(
-            threads.writer,
-            alerts=AlertClient(
-                await calls.client(settings.alert_service_url, timeout_s=RELAY_TIMEOUT_S), calls.tokens
-            ),
-            logs=LogClient(
-                await calls.client(settings.log_service_url, timeout_s=RELAY_TIMEOUT_S), calls.tokens
-            ),
-        )
+        alert_relay, audit_relay = await _relays(settings, calls, threads, circuits)
         loops = (rates.keep_fresh, scorer.publisher.flush, alert_relay.run, audit_relay.run, keeper.run)
         async with running(*loops):
             yield {
                 "scorer": scorer,
                 "history": DecisionHistory(threads.reader, scorer.publisher, model, settings.models_dir),
                 "deadline_ms": settings.deadline_ms,
+                "hot_door": settings.hot_door,
+                "admissions": {(b"POST", b"/v1/score"): scorer.admission},
                 "token_verifier": calls.verifier,
                 "database": database,
                 "readiness": _readiness(database, calls, rates, model),
@@ -99,10 +103,15 @@ async def build(settings: AiSettings) -> AsyncIterator[Mapping[str, Any]]:
 
 
 async def _scorer(
-    settings: AiSettings, calls: ServiceCalls, threads: Threads, *, velocity: VelocityStore, model: FraudModel
+    settings: AiSettings,
+    calls: ServiceCalls,
+    threads: Threads,
+    *,
+    velocity: VelocityStore,
+    model: FraudModel,
+    publisher: Publisher,
 ) -> tuple[TransactionScorer, RatesClient]:
     external = await calls.client(settings.external_apis_services_url, timeout_s=LOOKUP_TIMEOUT_S)
-    delivery_s = settings.delivery_timeout_ms / 1000
     rates = RatesClient(
         external,
         calls.tokens,
@@ -120,16 +129,8 @@ async def _scorer(
     policies = built_in_policies(model_is_simulated=model.simulated_only)
     for policy in (policies.sandbox, policies.live):
         model.bands(policy.cuts)  # made once, here, rather than while a payer waits
-    publisher = Publisher(
-        threads.writer,
-        alerts=AlertClient(
-            await calls.client(settings.alert_service_url, timeout_s=delivery_s), calls.tokens
-        ),
-        logs=LogClient(await calls.client(settings.log_service_url, timeout_s=delivery_s), calls.tokens),
-        velocity=velocity,
-        max_waiting=settings.max_waiting,
-    )
     scorer = TransactionScorer(
+        admission=Admission(work="score", most=settings.max_waiting),
         in_flight=InFlight(),
         enrichment=Enrichment(rates, geoip, velocity),
         model=model,
@@ -139,6 +140,49 @@ async def _scorer(
         publisher=publisher,
     )
     return scorer, rates
+
+
+async def _publisher(
+    settings: AiSettings,
+    calls: ServiceCalls,
+    threads: Threads,
+    *,
+    velocity: VelocityStore,
+    circuits: Mapping[str, Circuit],
+) -> Publisher:
+    delivery_s = settings.delivery_timeout_ms / 1000
+    return Publisher(
+        threads.writer,
+        alerts=AlertClient(
+            await calls.client(settings.alert_service_url, timeout_s=delivery_s),
+            calls.tokens,
+            circuit=circuits[ALERT],
+        ),
+        logs=LogClient(
+            await calls.client(settings.log_service_url, timeout_s=delivery_s),
+            calls.tokens,
+            circuit=circuits[AUDIT],
+        ),
+        velocity=velocity,
+        max_waiting=settings.max_waiting,
+    )
+
+
+async def _relays(
+    settings: AiSettings, calls: ServiceCalls, threads: Threads, circuits: Mapping[str, Circuit]
+) -> tuple[Relay, Relay]:
+    return relays(
+        threads.writer,
+        alerts=AlertClient(
+            await calls.client(settings.alert_service_url, timeout_s=RELAY_TIMEOUT_S), calls.tokens
+        ),
+        logs=LogClient(await calls.client(settings.log_service_url, timeout_s=RELAY_TIMEOUT_S), calls.tokens),
+        reader=threads.reader,
+        inline={
+            target: InlineSender(circuit, settings.delivery_timeout_ms / 1000)
+            for target, circuit in circuits.items()
+        },
+    )
 
 
 def _readiness(

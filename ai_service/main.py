@@ -1,6 +1,7 @@
 """The web door of ai_service."""
 
 from ai_service.bootstrap import build
+from ai_service.scoring.door import HotDoor
 from ai_service.scoring.endpoints import router as scoring
 from ai_service.settings import AiSettings
 from common.app import Service, create_app
@@ -11,5 +12,6 @@ SERVICE = Service(
     settings_type=AiSettings,
     build=build,
     routers=[scoring],
+    shortcuts=[HotDoor],
 )
 app = create_app(SERVICE)

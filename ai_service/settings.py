@@ -32,4 +32,7 @@ class AiSettings(ServiceSettings):
     rates_refresh_s: float = Field(
         300.0, gt=0, description="seconds between two fetches of the currency rates"
     )
+    hot_door: bool = Field(
+        True, description="answer POST /v1/score in front of FastAPI; false sends all of it through the route"
+    )
     max_waiting: int = Field(1024, ge=1, description="how many transactions may wait to be saved before 503")

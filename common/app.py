@@ -3,11 +3,12 @@
 from collections.abc import AsyncIterator, Awaitable, Callable, Mapping, Sequence
 from contextlib import AbstractAsyncContextManager, asynccontextmanager
 from dataclasses import dataclass
-from typing import Any, Generic, TypeVar
+from typing import Any, Generic, Protocol, TypeVar
 
 import structlog
 from fastapi import APIRouter, FastAPI, Request, Response
 from fastapi.responses import JSONResponse
+from starlette.types import ASGIApp, Receive, Scope, Send
 
 from common.docs_page import install_docs_page
 from common.errors import StartupError, install_error_handlers
@@ -24,11 +25,21 @@ ReadinessCheck = Callable[[], Awaitable[bool]]
 State = Mapping[str, Any]
 
 
+class Shortcut(Protocol):
+    """An ASGI application in front of another."""
+
+    def __init__(self, app: ASGIApp) -> None: ...
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """Serve `scope`, or hand it on."""
+
+
 @dataclass(frozen=True)
 class Service(Generic[SettingsT]):
     """One service: its name, its settings, its routes, and how its collaborators are built.
 
-    `build` yields what requests find in `request.state`; the key `readiness` maps a name to a check.
+    `build` yields what requests find in `request.state`; the key `readiness` maps a name to a check. `shortcuts` are
+    ASGI layers that answer what they know before FastAPI sees it.
     """
 
     name: str
@@ -36,6 +47,7 @@ class Service(Generic[SettingsT]):
     settings_type: type[SettingsT]
     build: Callable[[SettingsT], AbstractAsyncContextManager[State]]
     routers: Sequence[APIRouter]
+    shortcuts: Sequence[type[Shortcut]] = ()
 
 
 def create_app(service: Service[SettingsT], settings: SettingsT | None = None) -> FastAPI:
@@ -76,7 +88,9 @@ def create_app(service: Service[SettingsT], settings: SettingsT | None = None) -
     for router in service.routers:
         app.include_router(router)
     app.include_router(_operations)
-    app.add_middleware(RequestMiddleware, service=service.name)
+    for shortcut in service.shortcuts:
+        app.add_middleware(shortcut)
+    app.add_middleware(RequestMiddleware)
     return app
 
 

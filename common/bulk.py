@@ -7,7 +7,7 @@ statement whose text was made before and which goes straight to the driver.
 
 from collections.abc import Callable, Iterator, Sequence
 from itertools import chain
-from typing import Any
+from typing import Any, cast
 
 from sqlalchemy import ClauseElement, Connection, Table, bindparam, delete
 from sqlalchemy.dialects import postgresql, sqlite
@@ -83,7 +83,9 @@ class PreparedStatement:
         return cursor
 
     def _compiled(self, dialect: Dialect, size: int) -> str:
-        positional = type(dialect)(paramstyle="qmark" if dialect.name == "sqlite" else "format")
+        positional: Dialect = cast("Any", type(dialect))(
+            paramstyle="qmark" if dialect.name == "sqlite" else "format"
+        )
         text = str(self._make(positional, size).compile(dialect=positional))
         self._texts[dialect.name, size] = text
         return text

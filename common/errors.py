@@ -13,6 +13,8 @@ from sqlalchemy.exc import InterfaceError, OperationalError
 from sqlalchemy.exc import TimeoutError as PoolTimeoutError
 from starlette.exceptions import HTTPException
 
+from common.logging import request_id
+
 PROBLEM_TYPE = "urn:assay:problem:"
 MAX_ERRORS = 20
 _FIELD = re.compile(r"(?!.*[0-9]{5})[A-Za-z_][A-Za-z0-9_]{0,39}\Z")
@@ -192,7 +194,7 @@ def _rendered(
         body["detail"] = detail
     if errors:
         body["errors"] = list(errors)
-    body["request_id"] = structlog.contextvars.get_contextvars().get("request_id", "")
+    body["request_id"] = request_id()
     encoded = orjson.dumps(body)
     return Rendered(
         status,

@@ -8,11 +8,11 @@ from typing import Any, cast
 import aiohttp
 import httpx
 import orjson
-import structlog
 from httpx_aiohttp import HttpxAiohttpClient
 
 from common.circuit import Circuit
 from common.errors import PlatformError
+from common.logging import request_id
 
 CONNECT_S = 0.3
 MAX_ANSWER_BYTES = 65_536
@@ -165,6 +165,6 @@ def _is_json_object(body: bytes) -> bool:
 
 
 async def _add_request_id(request: httpx.Request) -> None:
-    request_id = structlog.contextvars.get_contextvars().get("request_id")
-    if request_id:
-        request.headers["X-Request-ID"] = request_id
+    running = request_id()
+    if running:
+        request.headers["X-Request-ID"] = running

@@ -1,5 +1,7 @@
 """The metrics every service has; a service adds its own beside the code that counts."""
 
+from functools import lru_cache
+
 from prometheus_client import CONTENT_TYPE_LATEST, Counter, Gauge, Histogram, generate_latest
 from starlette.responses import Response
 
@@ -20,6 +22,12 @@ BATCH_SIZE = Histogram(
     buckets=(1, 2, 4, 8, 16, 32, 64, 128, 256),
 )
 QUEUE_LENGTH = Gauge("assay_batch_waiting", "Items waiting for a batch.", ["batches"])
+
+
+@lru_cache(maxsize=1024)
+def request_metrics(method: str, route: str, status: int) -> tuple[Counter, Histogram]:
+    """Return what counts and what times the requests of one kind."""
+    return REQUESTS.labels(method, route, status), REQUEST_SECONDS.labels(method, route)
 
 
 def metrics_response() -> Response:

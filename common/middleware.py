@@ -1,42 +1,40 @@
 """The pure ASGI layer around every request: request id, bounded body, headers, metrics, one log line, no bare 500."""
 
 import time
-from typing import Any
+from collections.abc import Sequence
+from typing import Final
 
 import structlog
-from starlette.datastructures import Headers, MutableHeaders
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from common.errors import BodyTooLargeError, problem
 from common.headers import SECURITY_HEADERS, request_id
-from common.logging import start_facts
-from common.metrics import REQUEST_SECONDS, REQUESTS
+from common.logging import RunningRequest, log_request, start_request
+from common.metrics import request_metrics
 
 _QUIET = frozenset({"/health", "/ready", "/metrics"})
+_SECURITY: Final = [(name.lower().encode(), value.encode()) for name, value in SECURITY_HEADERS]
+_REQUEST_ID: Final = b"x-request-id"
+_NO_STORE: Final = (b"cache-control", b"no-store")
 _log = structlog.get_logger()
+RawHeaders = Sequence[tuple[bytes, bytes]]
 
 
 class RequestMiddleware:
     """Wraps one HTTP request; lifespan and websocket traffic pass through."""
 
-    def __init__(self, app: ASGIApp, *, service: str) -> None:
+    def __init__(self, app: ASGIApp) -> None:
         self.app = app
-        self.service = service
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Serve `scope`, then count and log what was answered."""
         if scope["type"] != "http":
             await self.app(scope, receive, send)
             return
-        started = time.perf_counter()
-        headers = Headers(scope=scope)
-        chosen_id = request_id(headers.get("x-request-id", ""))
-        structlog.contextvars.clear_contextvars()
-        structlog.contextvars.bind_contextvars(service=self.service, request_id=chosen_id)
-        facts = start_facts()
-        answer = _Answer(send, chosen_id)
+        request = start_request(request_id(header(scope["headers"], _REQUEST_ID).decode("latin-1")))
+        answer = _Answer(send, request.request_id)
         try:
-            body = await _read_body(headers, receive, scope["state"]["max_body_bytes"])
+            body = await _read_body(scope["headers"], receive, scope["state"]["max_body_bytes"])
             await self.app(scope, body, answer.send)
         except _ClientGoneError:
             answer.status = 499
@@ -48,42 +46,48 @@ class RequestMiddleware:
             _log.exception("request.failed", path=_route(scope))
             await answer.fail(scope, receive, status=500, type_="internal", title="Something went wrong here")
         finally:
-            self._record(scope, answer.status, time.perf_counter() - started, facts)
+            _record(scope, answer, request)
 
-    def _record(self, scope: Scope, status: int, seconds: float, facts: dict[str, Any]) -> None:
-        method, route = _known_method(scope["method"]), _route(scope)
-        REQUESTS.labels(method, route, status).inc()
-        REQUEST_SECONDS.labels(method, route).observe(seconds)
-        if scope["path"] not in _QUIET:
-            _log.info(
-                "request.answered",
-                method=method,
-                route=route,
-                status=status,
-                ms=round(seconds * 1000, 2),
-                **facts,
-            )
+
+def header(headers: RawHeaders, name: bytes) -> bytes:
+    """Return the first header called `name` (in lower case), empty where there is none."""
+    for key, value in headers:
+        if key == name:
+            return value
+    return b""
 
 
 class _Answer:
-    """Adds the common headers to the answer and remembers its status."""
+    """Adds the common headers to the answer and remembers its status and when it was complete."""
+
+    __slots__ = ("_began", "_request_id", "_send", "seconds", "started", "status")
 
     def __init__(self, send: Send, request_id: str) -> None:
         self._send = send
         self._request_id = request_id
+        self._began = time.perf_counter()
         self.status = 500
         self.started = False
+        self.seconds: float | None = None
 
     async def send(self, message: Message) -> None:
         if message["type"] == "http.response.start":
             self.started = True
             self.status = message["status"]
-            headers = MutableHeaders(scope=message)
-            headers["X-Request-ID"] = self._request_id
-            for name, value in SECURITY_HEADERS:
-                headers[name] = value
-            headers.setdefault("Cache-Control", "no-store")
+            headers = [each for each in message["headers"] if each[0] != _REQUEST_ID]
+            headers += [(_REQUEST_ID, self._request_id.encode()), *_SECURITY]
+            if not header(headers, b"cache-control"):
+                headers.append(_NO_STORE)
+            message["headers"] = headers
+        elif not message.get("more_body", False):
+            self.end()
         await self._send(message)
+
+    def end(self) -> float:
+        """Return the seconds the answer took, up to now if it is not complete."""
+        if self.seconds is None:
+            self.seconds = time.perf_counter() - self._began
+        return self.seconds
 
     async def fail(self, scope: Scope, receive: Receive, *, status: int, **problem_fields: str) -> None:
         """Answer with a problem, unless a part of another answer already left."""
@@ -97,34 +101,50 @@ class _ClientGoneError(Exception):
     """The client closed the connection before its body was complete."""
 
 
-async def _read_body(headers: Headers, receive: Receive, limit: int) -> Receive:
+async def _read_body(headers: RawHeaders, receive: Receive, limit: int) -> Receive:
     """Read the whole body, at most `limit` bytes of it, and return a `receive` that hands it on as one piece.
 
     Raises `BodyTooLargeError` as soon as the limit is passed, and `_ClientGoneError`.
     """
-    declared = headers.get("content-length", "")
-    if not declared and "transfer-encoding" not in headers:
+    declared = header(headers, b"content-length")
+    if not declared and not header(headers, b"transfer-encoding"):
         return receive
-    if declared.isascii() and declared.isdigit() and int(declared[:20]) > limit:
+    if declared.isdigit() and int(declared[:20]) > limit:
         raise BodyTooLargeError(f"At most {limit} bytes are read.")
-    pieces: list[bytes] = []
-    length = 0
-    more = True
-    while more:
-        message = await receive()
-        if message["type"] == "http.disconnect":
-            raise _ClientGoneError
-        pieces.append(message.get("body", b""))
-        length += len(pieces[-1])
-        if length > limit:
-            raise BodyTooLargeError(f"At most {limit} bytes are read.")
-        more = message.get("more_body", False)
-    whole: list[Message] = [{"type": "http.request", "body": b"".join(pieces), "more_body": False}]
+    message = await receive()
+    if message["type"] == "http.disconnect":
+        raise _ClientGoneError
+    if message.get("more_body", False) or len(message.get("body", b"")) > limit:
+        message = {"type": "http.request", "body": await _rest(message, receive, limit), "more_body": False}
+    whole = [message]
 
     async def receive_whole() -> Message:
         return whole.pop() if whole else await receive()
 
     return receive_whole
+
+
+async def _rest(message: Message, receive: Receive, limit: int) -> bytes:
+    pieces = [message.get("body", b"")]
+    length = len(pieces[0])
+    while length <= limit and message.get("more_body", False):
+        message = await receive()
+        if message["type"] == "http.disconnect":
+            raise _ClientGoneError
+        pieces.append(message.get("body", b""))
+        length += len(pieces[-1])
+    if length > limit:
+        raise BodyTooLargeError(f"At most {limit} bytes are read.")
+    return b"".join(pieces)
+
+
+def _record(scope: Scope, answer: _Answer, request: RunningRequest) -> None:
+    method, route, seconds = _known_method(scope["method"]), _route(scope), answer.end()
+    count, duration = request_metrics(method, route, answer.status)
+    count.inc()
+    duration.observe(seconds)
+    if scope["path"] not in _QUIET:
+        log_request(request, method=method, route=route, status=answer.status, ms=round(seconds * 1000, 2))
 
 
 def _route(scope: Scope) -> str:

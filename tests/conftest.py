@@ -6,6 +6,7 @@ from dataclasses import dataclass
 import pytest
 import structlog
 
+from common.logging import leave_request
 from tests.fakes import FakeUserService
 from tests.postgres import postgres_server, postgres_url
 from tests.servers import serving
@@ -34,3 +35,4 @@ def fresh_logging() -> None:
     """Forget how the service of an earlier test logged."""
     structlog.reset_defaults()
     structlog.contextvars.clear_contextvars()
+    leave_request()

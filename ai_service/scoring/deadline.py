@@ -3,12 +3,13 @@
 import asyncio
 import re
 from collections.abc import Coroutine
-from typing import Annotated, Any, TypeVar
+from typing import Annotated, Any, Protocol, TypeVar
 
 from fastapi import Depends, Header, Request
 
 from common.errors import PlatformError
 
+TICK_S = 0.005
 ResultT = TypeVar("ResultT")
 _MILLISECONDS = re.compile(r"[1-9][0-9]{0,5}\Z", re.ASCII)
 
@@ -40,13 +41,17 @@ async def deadline_s(
         str | None, Header(description="Lowers the server's deadline for this request, in milliseconds")
     ] = None,
 ) -> float:
-    """Return how many seconds this request may take: the server's limit, or less if the caller asks."""
-    limit_ms: int = request.state.deadline_ms
-    if x_deadline_ms is None:
+    """Return how many seconds this request may take."""
+    return seconds_allowed(x_deadline_ms, limit_ms=request.state.deadline_ms)
+
+
+def seconds_allowed(asked_ms: str | None, *, limit_ms: int) -> float:
+    """Return the server's limit, or less if the caller asks for less; raises `DeadlineInvalidError`."""
+    if asked_ms is None:
         return limit_ms / 1000
-    if not _MILLISECONDS.fullmatch(x_deadline_ms):
+    if not _MILLISECONDS.fullmatch(asked_ms):
         raise DeadlineInvalidError
-    return min(int(x_deadline_ms), limit_ms) / 1000
+    return min(int(asked_ms), limit_ms) / 1000
 
 
 DeadlineDep = Annotated[float, Depends(deadline_s)]
@@ -64,6 +69,43 @@ async def within(seconds: float, work: Coroutine[None, None, ResultT]) -> Result
     if not task.done():
         raise DeadlineExceededError
     return task.result()
+
+
+class Expiring(Protocol):
+    """An answer that somebody waits for."""
+
+    sent: bool
+
+    async def expire(self) -> None:
+        """Say that the time is over."""
+
+
+class Deadlines:
+    """Expires the answers that are not sent in time; one timer for all, so that one more costs next to nothing.
+
+    A deadline is kept to within `TICK_S`.
+    """
+
+    def __init__(self) -> None:
+        self._due: dict[int, list[Expiring]] = {}
+        self._timer: asyncio.TimerHandle | None = None
+
+    def watch(self, answer: Expiring, seconds: float) -> None:
+        """Expire `answer` in `seconds`, unless it was sent by then."""
+        loop = asyncio.get_running_loop()
+        self._due.setdefault(int((loop.time() + seconds) / TICK_S) + 1, []).append(answer)
+        if self._timer is None:
+            self._timer = loop.call_later(TICK_S, self._tick, loop)
+
+    def _tick(self, loop: asyncio.AbstractEventLoop) -> None:
+        now = int(loop.time() / TICK_S)
+        for tick in [tick for tick in self._due if tick <= now]:
+            for answer in self._due.pop(tick):
+                if not answer.sent:
+                    task = loop.create_task(answer.expire())
+                    _running.add(task)
+                    task.add_done_callback(_ended)
+        self._timer = loop.call_later(TICK_S, self._tick, loop) if self._due else None
 
 
 _running: set["asyncio.Task[Any]"] = set()  # the loop itself only keeps weak references

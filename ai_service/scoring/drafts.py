@@ -41,7 +41,7 @@ class Drafts:
             features=features,
             decision=decision,
             explanation=explanation,
-            model=self.model.ref,
+            model=self.model,
             ruleset_version=self.ruleset_version,
             created_at=utc_now(),
         )

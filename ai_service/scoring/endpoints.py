@@ -16,7 +16,7 @@ from common.contracts.decisions import Outcome, RiskLevel, ScoredTransaction, Tr
 from common.contracts.fields import Identifier, Timestamp
 from common.contracts.tokens import Scope
 from common.contracts.transactions import Transaction
-from common.logging import add_facts
+from common.logging import add_facts, request_id
 from common.problems import PROBLEMS
 from common.strict_json import StrictRoute
 
@@ -60,7 +60,9 @@ async def score_transaction(
 
     Repeating a `transaction_id` with the same body returns the saved decision.
     """
-    return _answered(await within(deadline, scorer.score(transaction, caller, now=utc_now())))
+    return _answered(
+        await within(deadline, scorer.score(transaction, caller, now=utc_now(), request_id=request_id()))
+    )
 
 
 @router.get("/decisions/{decision_id}", tags=["decisions"])
@@ -110,12 +112,6 @@ async def list_transactions(
 
 
 def _answered(answer: Answer) -> Response:
-    scored = answer.scored
-    add_facts(
-        decision_id=scored.decision_id,
-        outcome=scored.outcome.value,
-        risk_score=scored.risk_score,
-        replayed=answer.replayed,
-    )
+    add_facts(**answer.facts, replayed=answer.replayed)
     headers = {"Idempotent-Replay": "true"} if answer.replayed else {}
-    return Response(scored.model_dump_json(), media_type="application/json", headers=headers)
+    return Response(answer.body, media_type="application/json", headers=headers)

@@ -2,8 +2,7 @@
 
 from dataclasses import dataclass
 from datetime import datetime
-
-import structlog
+from ipaddress import IPv4Address, IPv6Address
 
 from ai_service.clients.geoip import GeoIpClient
 from ai_service.clients.rates import RatesClient
@@ -25,7 +24,9 @@ class Enrichment:
     geoip: GeoIpClient
     velocity: VelocityStore
 
-    def accept(self, transaction: Transaction, caller: Principal, *, now: datetime) -> AcceptedTransaction:
+    def accept(
+        self, transaction: Transaction, caller: Principal, *, now: datetime, request_id: str
+    ) -> AcceptedTransaction:
         """Return the transaction with its owner and its worth; raises `EventTimeAheadError`."""
         institution = caller.tenant
         return accept(
@@ -39,7 +40,7 @@ class Enrichment:
             ),
             now=now,
             accepted_by=caller.subject,
-            request_id=structlog.contextvars.get_contextvars().get("request_id", ""),
+            request_id=request_id,
         )
 
     async def read(self, accepted: AcceptedTransaction) -> tuple[GeoLocation, VelocityReading]:
@@ -47,8 +48,12 @@ class Enrichment:
 
         Velocity keeps the customer's last place, so it is observed once the location is known: docs/decisions/0006.
         """
-        address = accepted.transaction.ip_address
-        location = _NO_ADDRESS if address is None else await self.geoip.locate(address)
+        location = await self._location(accepted.transaction.ip_address)
         velocity = self.velocity.observe(accepted, location)
         accepted.timer.lap("enrich")
         return location, velocity
+
+    async def _location(self, address: IPv4Address | IPv6Address | None) -> GeoLocation:
+        if address is None:
+            return _NO_ADDRESS
+        return self.geoip.cached(address) or await self.geoip.locate(address)

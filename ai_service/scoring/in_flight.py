@@ -1,11 +1,11 @@
 """Transactions that are being scored right now, so that a repeated id waits for the first instead of running too."""
 
 import asyncio
-from collections.abc import Awaitable, Iterator
-from contextlib import contextmanager
+from collections.abc import Awaitable
 from dataclasses import dataclass
+from types import TracebackType
+from typing import Any, Self
 
-from common.contracts.decisions import ScoredTransaction
 from common.contracts.transactions import Transaction
 from common.errors import PlatformError, UnavailableError
 
@@ -20,33 +20,59 @@ class TransactionIdReusedError(PlatformError):
 
 @dataclass(frozen=True, slots=True)
 class Answer:
-    """What a transaction is answered; `replayed` when it had been decided before."""
+    """What a transaction is answered.
 
-    scored: ScoredTransaction
+    `body` is the JSON of a `ScoredTransaction`; `facts` are what the log says of it; `replayed` when it had been
+    decided before.
+    """
+
+    body: bytes
+    facts: dict[str, Any]
     replayed: bool
 
 
 class Entry:
-    """One transaction that is being scored: its body, and where others wait for its answer."""
+    """One transaction that is being scored: its body, and where others wait for its answer.
 
-    def __init__(self, body: bytes) -> None:
+    As a context it holds the id while the block runs; an error of the block goes to those who wait too.
+    """
+
+    __slots__ = ("_answer", "_entries", "_key", "body")
+
+    def __init__(self, entries: dict[tuple[str, str], "Entry"], key: tuple[str, str], body: bytes) -> None:
         self.body = body
-        self._answer: asyncio.Future[Answer] = asyncio.get_running_loop().create_future()
+        self._entries = entries
+        self._key = key
+        self._answer: asyncio.Future[Answer] | None = None  # made for the first one who waits
 
     def set(self, answer: Answer) -> Answer:
         """Give `answer` to everybody who waits, and return it."""
-        self._answer.set_result(answer)
+        if self._answer is not None:
+            self._answer.set_result(answer)
         return answer
 
-    def fail(self, error: BaseException) -> None:
-        """Give everybody who waits the error that the first one met."""
-        self._answer.set_exception(error if isinstance(error, Exception) else UnavailableError())
-        self._answer.exception()  # with nobody waiting, nobody is to be told
+    def answer(self) -> Awaitable[Answer]:
+        """Return what to wait for; the first one's answer is a replay for whoever waits."""
+        if self._answer is None:
+            self._answer = asyncio.get_running_loop().create_future()
+        return _replayed(self._answer)
 
-    async def wait(self) -> Answer:
-        """Wait for the first one's answer; it is a replay for the one who waits."""
-        answer = await asyncio.shield(self._answer)
-        return Answer(answer.scored, replayed=True)
+    def __enter__(self) -> Self:
+        self._entries[self._key] = self
+        return self
+
+    def __exit__(
+        self, _type: type[BaseException] | None, error: BaseException | None, _where: TracebackType | None
+    ) -> None:
+        del self._entries[self._key]
+        if error is not None and self._answer is not None:
+            self._answer.set_exception(error if isinstance(error, Exception) else UnavailableError())
+            self._answer.exception()  # with nobody left who waits, nobody is to be told
+
+
+async def _replayed(answer: asyncio.Future[Answer]) -> Answer:
+    first = await asyncio.shield(answer)
+    return Answer(first.body, first.facts, replayed=True)
 
 
 class InFlight:
@@ -65,17 +91,8 @@ class InFlight:
             return None
         if entry.body != transaction.body:
             raise TransactionIdReusedError
-        return entry.wait()
+        return entry.answer()
 
-    @contextmanager
-    def entry(self, institution_id: str, transaction: Transaction) -> Iterator[Entry]:
-        """Hold the id while the block runs; an error of the block goes to those who wait too."""
-        key = (institution_id, transaction.transaction_id)
-        entry = self._entries[key] = Entry(transaction.body)
-        try:
-            yield entry
-        except BaseException as error:
-            entry.fail(error)
-            raise
-        finally:
-            del self._entries[key]
+    def entry(self, institution_id: str, transaction: Transaction) -> Entry:
+        """Return the entry that holds the id while its block runs."""
+        return Entry(self._entries, (institution_id, transaction.transaction_id), transaction.body)

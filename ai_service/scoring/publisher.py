@@ -1,30 +1,35 @@
 """save_then_tell(): one durable commit and one gather for all transactions that wait together."""
 
 import asyncio
-from collections.abc import Awaitable, Callable, Sequence
-from contextlib import AbstractContextManager
+from collections.abc import Callable, Mapping, Sequence
 from functools import partial
-from typing import TypeVar
-
-import structlog
+from typing import Any, TypeVar
 
 from ai_service.clients.alerts import TARGET as ALERT
 from ai_service.clients.alerts import AlertClient
 from ai_service.clients.logs import TARGET as AUDIT
 from ai_service.clients.logs import LogClient
 from ai_service.features.store import VelocityStore
-from ai_service.scoring import repository
 from ai_service.scoring.in_flight import Answer, TransactionIdReusedError
-from ai_service.scoring.record import Draft, alert_request, audit_record, scored_transaction
-from ai_service.scoring.repository import AlreadySaved, Saved
-from common.batches import Batches
+from ai_service.scoring.record import (
+    Draft,
+    alert_request,
+    answer_bytes,
+    audit_record,
+    parse_record,
+)
+from ai_service.scoring.repository import AlreadySaved
+from ai_service.scoring.saving import Saved, forget_told, save_batch
+from ai_service.scoring.telling import SLOW_S, Telling
+from common.batches import Batches, Results
 from common.contracts.decisions import Deliveries, DeliveryStatus
+from common.failpoints import failpoint
 from common.http import Delivery
 from common.writer import DatabaseWriter
 
 FLUSH_S = 1.0
 ResultT = TypeVar("ResultT")
-_log = structlog.get_logger()
+_STATUS = {True: DeliveryStatus.DELIVERED, False: DeliveryStatus.PENDING}
 
 
 class Publisher:
@@ -45,6 +50,8 @@ class Publisher:
         self._writer = writer
         self._alerts = alerts
         self._logs = logs
+        self._alert_telling = Telling(ALERT)
+        self._audit_telling = Telling(AUDIT)
         self._velocity = velocity
         self._batches: Batches[Draft, Answer] = Batches(
             self.publish, name="decisions", max_waiting=max_waiting
@@ -59,28 +66,34 @@ class Publisher:
         """
         return await self._batches.submit(draft)
 
-    def place(self) -> AbstractContextManager[None]:
-        """Hold a place for one transaction, before it is counted anywhere; raises `OverloadedError`."""
-        return self._batches.place()
-
-    async def publish(self, drafts: Sequence[Draft]) -> Sequence[Answer | Exception]:
-        """Commit the batch, then tell about all of it in parallel."""
+    async def publish(self, drafts: Sequence[Draft]) -> Results[Answer] | asyncio.Task[Results[Answer]]:
+        """Commit the batch, then tell about all of it in parallel; slow telling holds up this batch alone."""
         saved = await self._save(drafts)
+        answers = asyncio.create_task(self._tell(drafts, saved))
+        await asyncio.wait({answers}, timeout=SLOW_S)
+        return answers.result() if answers.done() else answers
+
+    async def _tell(self, drafts: Sequence[Draft], saved: Sequence[Saved | AlreadySaved]) -> Results[Answer]:
         fresh = [entry for entry in saved if isinstance(entry, Saved)]
         flagged = [entry for entry in fresh if entry.draft.flagged]
         alert, audit = await asyncio.gather(self._raise_alerts(flagged), self._archive(fresh))
+        failpoint("decisions.after_telling")
         self._note(alert, [entry.draft.decision_id for entry in flagged])
         self._note(audit, [entry.draft.decision_id for entry in fresh])
         return [_answer(draft, entry, alert, audit) for draft, entry in zip(drafts, saved, strict=True)]
 
     async def _raise_alerts(self, flagged: Sequence[Saved]) -> Delivery:
-        return await _told(
-            ALERT, lambda: self._alerts.raise_alerts([alert_request(each.draft.record) for each in flagged])
+        if not flagged:
+            return Delivery(ALERT, delivered=True)
+        return await self._alert_telling.tell(
+            lambda: self._alerts.raise_alerts([alert_request(parse_record(each.body)) for each in flagged])
         )
 
     async def _archive(self, fresh: Sequence[Saved]) -> Delivery:
-        return await _told(
-            AUDIT, lambda: self._logs.archive([audit_record(each.draft.record, each.body) for each in fresh])
+        if not fresh:
+            return Delivery(AUDIT, delivered=True)
+        return await self._audit_telling.tell(
+            lambda: self._logs.archive([_audit_record(each) for each in fresh])
         )
 
     async def flush(self) -> None:
@@ -96,10 +109,12 @@ class Publisher:
 
     async def _write_told(self) -> None:
         if any(self._told.values()):
-            await self._committed(repository.forget_told)
+            await self._committed(forget_told)
 
     async def _save(self, drafts: Sequence[Draft]) -> list[Saved | AlreadySaved]:
-        saved = await self._committed(partial(repository.save_batch, drafts=drafts))
+        failpoint("decisions.before_begin")
+        saved = await self._committed(partial(save_batch, drafts=drafts))
+        failpoint("decisions.after_commit")
         for draft in drafts:
             self._velocity.saved(draft.accepted.institution_id, [draft.accepted.transaction.transaction_id])
         return saved
@@ -123,27 +138,23 @@ class Publisher:
             self._told[delivery.target].update(decision_ids)
 
 
-async def _told(target: str, tell: Callable[[], Awaitable[Delivery]]) -> Delivery:
-    """Tell, and report instead of raising: what is saved stays saved, whatever happens while others are told."""
-    try:
-        return await tell()
-    except Exception as error:  # noqa: BLE001 - the boundary after the commit; the relay tries again
-        _log.exception("delivery.failed", target=target)
-        return Delivery(target, delivered=False, error=type(error).__name__)
+def _audit_record(saved: Saved) -> dict[str, Any]:
+    draft = saved.draft
+    return audit_record(draft.record["institution"], draft.answer, draft.accepted.request_id, saved.body)
 
 
 def _answer(
     draft: Draft, entry: Saved | AlreadySaved, alert: Delivery, audit: Delivery
 ) -> Answer | Exception:
     if isinstance(entry, Saved):
-        deliveries = Deliveries(
-            alert=_status(alert) if draft.flagged else DeliveryStatus.NOT_NEEDED, audit=_status(audit)
-        )
-        return Answer(scored_transaction(draft.answer, deliveries), replayed=False)
+        told = _STATUS[alert.delivered] if draft.flagged else DeliveryStatus.NOT_NEEDED
+        deliveries = Deliveries.model_construct(alert=told, audit=_STATUS[audit.delivered])
+        return _made(draft.answer, deliveries, replayed=False)
     if entry.body_sha256 != draft.body_sha256:
         return TransactionIdReusedError()
-    return Answer(entry.scored(), replayed=True)
+    return _made(entry.answer, entry.deliveries, replayed=True)
 
 
-def _status(delivery: Delivery) -> DeliveryStatus:
-    return DeliveryStatus.DELIVERED if delivery.delivered else DeliveryStatus.PENDING
+def _made(answer: Mapping[str, Any], deliveries: Deliveries, *, replayed: bool) -> Answer:
+    facts = {name: answer[name] for name in ("decision_id", "outcome", "risk_score")}
+    return Answer(answer_bytes(answer, deliveries), facts, replayed)

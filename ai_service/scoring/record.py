@@ -13,7 +13,6 @@ observed_sequence}, `features` {name: number or null}, `decision` (the answer wi
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
-from math import isnan
 from typing import Any
 
 import numpy as np
@@ -21,26 +20,27 @@ import orjson
 from numpy.typing import NDArray
 
 from ai_service.features.accepted import AcceptedTransaction
-from ai_service.features.definitions import FEATURE_NAMES
+from ai_service.ml.predictor import FraudModel
+from ai_service.rules.engine import RuleHit
 from ai_service.scoring.decision import Decision
 from common.canonical import canonical_bytes, sha256_hex
 from common.contracts.alerts import AlertRequest
-from common.contracts.audit_records import AuditRecord, RecordKind
+from common.contracts.audit_records import RecordKind
 from common.contracts.decisions import (
     DECISION_SCHEMA_VERSION,
     Degradation,
     Deliveries,
-    GeoEnrichment,
-    ModelRef,
     Reason,
-    RuleHit,
     ScoredTransaction,
 )
 from common.contracts.geoip import GeoLocation, GeoStatus
 from common.ids import new_id
 
+# in the order in which callers read them; inside a field, keys are sorted as the saved record has them
+_ANSWER_FIELDS = tuple(name for name in ScoredTransaction.model_fields if name != "deliveries")
 
-@dataclass(frozen=True, slots=True)
+
+@dataclass(slots=True)
 class Draft:
     """A decision that is ready to be saved."""
 
@@ -59,7 +59,7 @@ class Draft:
         return canonical_bytes(self.record)
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(slots=True)
 class Explanation:
     """Why, as it is answered; `signals` is None where contributions were not computed."""
 
@@ -76,7 +76,7 @@ def make_draft(  # noqa: PLR0913 - a record joins what every stage found
     features: NDArray[np.float64],
     decision: Decision,
     explanation: Explanation,
-    model: ModelRef,
+    model: FraudModel,
     ruleset_version: int,
     created_at: datetime,
 ) -> Draft:
@@ -84,6 +84,7 @@ def make_draft(  # noqa: PLR0913 - a record joins what every stage found
     decision_id = new_id("dec")
     answer: dict[str, Any] = {
         "decision_id": decision_id,
+        "decision_sequence": None,
         "transaction_id": accepted.transaction.transaction_id,
         "outcome": decision.outcome.value,
         "policy_outcome": decision.policy_outcome.value,
@@ -92,33 +93,29 @@ def make_draft(  # noqa: PLR0913 - a record joins what every stage found
         "fraud_probability": decision.fraud_probability,
         "confidence": explanation.confidence,
         "risk_level": decision.risk_level.value,
-        "reasons": [reason.model_dump(mode="json") for reason in explanation.reasons],
-        "signals": explanation.signals,
-        "rule_hits": [
-            RuleHit(
-                rule_id=hit.rule.rule_id,
-                version=hit.rule.version,
-                action=hit.rule.action,
-                mode=hit.rule.mode,
-                error=hit.error,
-            ).model_dump(mode="json")
-            for hit in decision.rule_hits
-        ],
+        "reasons": [_sorted_fields(reason) for reason in explanation.reasons],
+        "signals": None if explanation.signals is None else dict(sorted(explanation.signals.items())),
+        "rule_hits": [_rule_hit(hit) for hit in decision.rule_hits],
         "model": {"name": model.name, "version": model.version},
         "ruleset_version": ruleset_version,
         "policy_version": decision.policy.version,
-        "enrichment": {"geo": GeoEnrichment(**dict(location)).model_dump(mode="json")},
+        "enrichment": {"geo": _geo(location)},
         "degraded": [part.value for part in degradations(accepted, location, decision)],
         "review_id": None,
-        "timings_ms": accepted.timer.laps,
-        "created_at": created_at.isoformat(),
+        "timings_ms": dict(sorted(accepted.timer.laps.items())),
+        "created_at": created_at.isoformat().replace("+00:00", "Z"),
         "schema_version": DECISION_SCHEMA_VERSION,
     }
+    institution = accepted.institution
     record = {
         "kind": RecordKind.DECISION.value,
         "schema_version": DECISION_SCHEMA_VERSION,
-        "institution": accepted.institution.model_dump(mode="json"),
-        "transaction": accepted.transaction.canonical,
+        "institution": {
+            "institution_id": institution.institution_id,
+            "mode": institution.mode.value,
+            "base_currency": institution.base_currency,
+        },
+        "transaction": orjson.Fragment(accepted.transaction.body),
         "accepted": {
             "received_at": accepted.received_at.isoformat(),
             "accepted_by": accepted.accepted_by,
@@ -126,7 +123,7 @@ def make_draft(  # noqa: PLR0913 - a record joins what every stage found
             "amount_base_minor": accepted.amount_base_minor,
             "observed_sequence": observed_sequence,
         },
-        "features": dict(zip(FEATURE_NAMES, _numbers(features), strict=True)),
+        "features": dict(zip(model.feature_names, features.tolist(), strict=True)),  # NaN is written as null
         "decision": answer,
         "exact": {
             "risk_score": decision.risk_score,
@@ -144,6 +141,13 @@ def make_draft(  # noqa: PLR0913 - a record joins what every stage found
         answer=answer,
         record=record,
     )
+
+
+def answer_bytes(answer: Mapping[str, Any], deliveries: Deliveries) -> bytes:
+    """Return the answer as it goes to the caller: the same bytes for a fresh decision and for a saved one."""
+    ordered = {name: answer[name] for name in _ANSWER_FIELDS}
+    ordered["deliveries"] = {"alert": deliveries.alert.value, "audit": deliveries.audit.value}
+    return orjson.dumps(ordered)
 
 
 def degradations(
@@ -202,20 +206,27 @@ def alert_id(decision_id: str) -> str:
     return "alr_" + decision_id.removeprefix("dec_")
 
 
-def audit_record(record: Mapping[str, Any], body: bytes) -> AuditRecord:
-    """Return what log_service is told: the canonical bytes and what it needs to file them."""
-    answer, institution = record["decision"], record["institution"]
-    return AuditRecord(
-        record_id=answer["decision_id"],
-        kind=RecordKind.DECISION,
-        institution_id=institution["institution_id"],
-        institution_mode=institution["mode"],
-        sequence=answer["decision_sequence"],
-        created_at=answer["created_at"],
-        request_id=record["accepted"]["request_id"],
-        sha256=sha256_hex(body),
-        body=body.decode(),
-    )
+def audit_record(
+    institution: Mapping[str, Any], answer: Mapping[str, Any], request_id: str, body: bytes
+) -> dict[str, Any]:
+    """Return what log_service is told, as `AuditRecord` has it: the canonical bytes and what it files them by."""
+    return {
+        "record_id": answer["decision_id"],
+        "kind": RecordKind.DECISION.value,
+        "institution_id": institution["institution_id"],
+        "institution_mode": institution["mode"],
+        "sequence": answer["decision_sequence"],
+        "created_at": answer["created_at"],
+        "request_id": request_id,
+        "sha256": sha256_hex(body),
+        "body": body.decode(),
+    }
+
+
+def saved_audit_record(body: bytes) -> dict[str, Any]:
+    """Return what log_service is told about a decision that was saved earlier."""
+    record = parse_record(body)
+    return audit_record(record["institution"], record["decision"], record["accepted"]["request_id"], body)
 
 
 def parse_record(body: bytes) -> dict[str, Any]:
@@ -224,5 +235,35 @@ def parse_record(body: bytes) -> dict[str, Any]:
     return found
 
 
-def _numbers(features: NDArray[np.float64]) -> list[float | None]:
-    return [None if isnan(value) else value for value in features.tolist()]
+def _rule_hit(hit: RuleHit) -> dict[str, Any]:
+    rule = hit.rule
+    return {
+        "action": rule.action.value,
+        "error": hit.error,
+        "mode": rule.mode.value,
+        "rule_id": rule.rule_id,
+        "version": rule.version,
+    }
+
+
+def _geo(location: GeoLocation) -> dict[str, Any]:
+    kind = location.network_kind
+    return {
+        "asn": location.asn,
+        "city": location.city,
+        "country": location.country,
+        "latitude": location.latitude,
+        "longitude": location.longitude,
+        "network_kind": None if kind is None else kind.value,
+        "region": location.region,
+        "status": location.status.value,
+    }
+
+
+def _sorted_fields(reason: Reason) -> dict[str, Any]:
+    return {
+        "code": reason.code,
+        "contribution": reason.contribution,
+        "message": reason.message,
+        "source": reason.source.value,
+    }

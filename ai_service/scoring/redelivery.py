@@ -9,7 +9,7 @@ from ai_service.clients.alerts import AlertClient
 from ai_service.clients.logs import TARGET as AUDIT
 from ai_service.clients.logs import LogClient
 from ai_service.scoring import repository
-from ai_service.scoring.record import alert_request, audit_record, parse_record
+from ai_service.scoring.record import alert_request, parse_record, saved_audit_record
 from ai_service.scoring.tables import outbox
 from common.http import Delivery
 from common.outbox import Outbox
@@ -35,7 +35,7 @@ def relays(
     reader, inline = reader or writer, inline or {}
     senders = {
         ALERT: _sender(reader, ALERT, lambda body: alert_request(parse_record(body)), alerts.raise_alerts),
-        AUDIT: _sender(reader, AUDIT, lambda body: audit_record(parse_record(body), body), logs.archive),
+        AUDIT: _sender(reader, AUDIT, saved_audit_record, logs.archive),
     }
     alert_relay, audit_relay = (
         Relay(writer, Outbox(outbox), target=target, send=send, inline=inline.get(target), reader=reader)

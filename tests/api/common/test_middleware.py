@@ -337,7 +337,7 @@ class TestDisconnect:
             "headers": [(b"content-length", b"100")],
             "state": {"max_body_bytes": BODY_LIMIT},
         }
-        await RequestMiddleware(never_reached, service="tiny")(scope, receive, send)
+        await RequestMiddleware(never_reached)(scope, receive, send)
 
         assert answered == []
         assert [(line["event"], line["status"]) for line in lines] == [("request.answered", 499)]
@@ -372,6 +372,6 @@ class TestOtherTraffic:
         async def nothing(*_: Any) -> Any:  # noqa: ANN401 - never called
             raise AssertionError
 
-        await RequestMiddleware(app, service="tiny")({"type": "websocket"}, nothing, nothing)
+        await RequestMiddleware(app)({"type": "websocket"}, nothing, nothing)
 
         assert seen == ["websocket"]

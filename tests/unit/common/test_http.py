@@ -5,7 +5,6 @@ from contextlib import asynccontextmanager
 
 import httpx
 import pytest
-import structlog
 from starlette.applications import Starlette
 from starlette.requests import Request
 from starlette.responses import JSONResponse, Response
@@ -13,14 +12,8 @@ from starlette.routing import Route
 
 from common.circuit import Circuit
 from common.errors import UnavailableError
-from common.http import (
-    MAX_ANSWER_BYTES,
-    PIECE_BYTES,
-    Delivery,
-    answers_up_to,
-    deliver,
-    service_client,
-)
+from common.http import MAX_ANSWER_BYTES, PIECE_BYTES, Delivery, answers_up_to, deliver, service_client
+from common.logging import leave_request, start_request
 from tests.raw_servers import Answer, answering, reply
 from tests.servers import free_port, serving
 
@@ -251,12 +244,12 @@ async def echoing() -> AsyncIterator[str]:
 class TestServiceClient:
     @pytest.fixture(autouse=True)
     def no_request(self) -> None:
-        structlog.contextvars.clear_contextvars()
+        leave_request()
 
     async def test_hands_the_request_id_on(self) -> None:
         async with echoing() as base_url, service_client(base_url, timeout_s=LONG_S) as client:
-            with structlog.contextvars.bound_contextvars(request_id="req-7"):
-                headers = (await client.get("/")).json()
+            start_request("req-7")
+            headers = (await client.get("/")).json()
 
         assert headers["x-request-id"] == "req-7"
 

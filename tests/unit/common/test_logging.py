@@ -10,7 +10,7 @@ from typing import Any
 import pytest
 import structlog
 
-from common.logging import add_facts, configure_logging, start_facts
+from common.logging import add_facts, configure_logging, start_request
 
 
 @pytest.fixture(autouse=True)
@@ -147,8 +147,11 @@ class TestSecrets:
 
 class TestLibraries:
     def test_log_through_the_same_pipeline(self, lines: Lines) -> None:
-        with structlog.contextvars.bound_contextvars(request_id="req-7"):
+        def work() -> None:
+            start_request("req-7")
             logging.getLogger("some.library").warning("%d things were %s", 3, "lost")
+
+        contextvars.copy_context().run(work)
 
         (line,) = lines.read()
         assert line["event"] == "3 things were lost"
@@ -196,7 +199,7 @@ class TestLibraries:
 
 class TestFacts:
     def test_are_collected(self) -> None:
-        collected = start_facts()
+        collected = start_request("req-1").facts
 
         add_facts(outcome="approve", ms=3)
         add_facts(ms=4)
@@ -204,10 +207,10 @@ class TestFacts:
         assert collected == {"outcome": "approve", "ms": 4}
 
     def test_of_one_request_are_not_seen_by_another(self) -> None:
-        mine = start_facts()
+        mine = start_request("req-1").facts
 
         def other() -> dict[str, Any]:
-            theirs = start_facts()
+            theirs = start_request("req-1").facts
             add_facts(caller="them")
             return theirs
 

@@ -5,12 +5,7 @@ import pytest
 from ai_service.scoring.in_flight import Answer, InFlight, TransactionIdReusedError
 from tests.factories import make_transaction
 
-
-class AnyAnswer:
-    """Stands for a ScoredTransaction; only its identity matters here."""
-
-
-ANSWER = Answer(AnyAnswer(), replayed=False)  # type: ignore[arg-type]
+ANSWER = Answer(b"{}", {}, replayed=False)
 
 
 class TestInFlight:
@@ -24,7 +19,7 @@ class TestInFlight:
 
         repeated = await waiter
 
-        assert repeated.scored is ANSWER.scored
+        assert repeated.body is ANSWER.body
         assert repeated.replayed
 
     async def test_the_same_id_with_another_body_is_refused(self) -> None:

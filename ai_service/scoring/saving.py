@@ -1,0 +1,159 @@
+"""Saves decisions: one commit for a batch, with keys, numbers and outbox rows."""
+
+from collections import Counter
+from collections.abc import Collection, Iterator, Mapping, Sequence
+from dataclasses import dataclass
+
+from sqlalchemy import ClauseElement, Connection, select, tuple_
+from sqlalchemy.dialects import postgresql, sqlite
+from sqlalchemy.engine import Dialect
+
+from ai_service.clients.alerts import TARGET as ALERT
+from ai_service.clients.logs import TARGET as AUDIT
+from ai_service.scoring.record import Draft
+from ai_service.scoring.repository import AlreadySaved, pending_targets
+from ai_service.scoring.tables import decision_sequences, decisions, idempotency_keys, outbox
+from common.bulk import BulkInsert, PreparedStatement, Row
+from common.clock import epoch_ms
+from common.failpoints import failpoint
+from common.outbox import LEASE_MS, Outbox, OutboxEntry
+
+Told = Mapping[str, Collection[str]]
+_outbox = Outbox(outbox)
+_KEY = (idempotency_keys.c.institution_id, idempotency_keys.c.transaction_id)
+
+
+@dataclass(slots=True)
+class Saved:
+    """A draft that was saved now: its canonical bytes."""
+
+    draft: Draft
+    body: bytes
+
+
+def save_batch(connection: Connection, drafts: Sequence[Draft], told: Told) -> list[Saved | AlreadySaved]:
+    """Write a batch in the running transaction: keys, decisions, outbox rows; `told` rows go away.
+
+    Answers each draft with what was saved, now or before. Only drafts whose key is new get a sequence number.
+    """
+    forget_told(connection, told)
+    fresh = _insert_keys(connection, drafts)
+    failpoint("decisions.after_keys")
+    numbers = _take_numbers(connection, [draft for draft in drafts if draft.decision_id in fresh])
+    saved = {
+        draft.decision_id: Saved(draft, draft.numbered(next(numbers[draft.accepted.institution_id])))
+        for draft in drafts
+        if draft.decision_id in fresh
+    }
+    _insert_decisions(connection, list(saved.values()))
+    repeats = [draft for draft in drafts if draft.decision_id not in fresh]
+    earlier = _already_saved(connection, repeats) if repeats else {}
+    failpoint("decisions.before_commit")
+    return [saved.get(draft.decision_id) or earlier[_key(draft)] for draft in drafts]
+
+
+def forget_told(connection: Connection, told: Told) -> None:
+    """Take away the outbox rows of what was delivered inline."""
+    for target, subject_ids in told.items():
+        _outbox.remove(connection, target, subject_ids)
+
+
+def _insert_keys(connection: Connection, drafts: Sequence[Draft]) -> set[str]:
+    """Insert the idempotency keys and return the decision ids whose key was new."""
+    rows = [
+        (
+            draft.accepted.institution_id,
+            draft.accepted.transaction.transaction_id,
+            draft.body_sha256,
+            draft.decision_id,
+        )
+        for draft in drafts
+    ]
+    decision_ids = {draft.decision_id for draft in drafts}
+    if _add_keys.run(connection, rows) == len(rows):
+        return decision_ids
+    ours = idempotency_keys.c.decision_id
+    return (
+        set(connection.scalars(select(ours).where(tuple_(*_KEY).in_([_key(each) for each in drafts]))))
+        & decision_ids
+    )
+
+
+def _take_numbers(connection: Connection, fresh: Sequence[Draft]) -> dict[str, Iterator[int]]:
+    """Advance each institution's sequence by its fresh drafts; a rollback takes the numbers back."""
+    counts = Counter(draft.accepted.institution_id for draft in fresh)
+    numbers = {}
+    for institution_id, count in sorted(counts.items()):
+        last = _advance.run(connection, (institution_id, count)).fetchone()[0]
+        numbers[institution_id] = iter(range(last - count + 1, last + 1))
+    return numbers
+
+
+def _advancing(dialect: Dialect, _rows: int) -> ClauseElement:
+    make = postgresql.insert if dialect.name == "postgresql" else sqlite.insert
+    insert = make(decision_sequences)
+    last = decision_sequences.c.last
+    return insert.on_conflict_do_update(
+        index_elements=["institution_id"], set_={"last": last + insert.excluded.last}
+    ).returning(last)
+
+
+_add_keys = BulkInsert(idempotency_keys, ignore_repeats=True)
+_add_decisions = BulkInsert(decisions)
+_advance = PreparedStatement(_advancing)
+
+
+def _insert_decisions(connection: Connection, saved: Sequence[Saved]) -> None:
+    if not saved:
+        return
+    _add_decisions.run(connection, [_row(entry) for entry in saved])
+    failpoint("decisions.after_decisions")
+    entries = [OutboxEntry(AUDIT, entry.draft.decision_id) for entry in saved]
+    entries += [OutboxEntry(ALERT, entry.draft.decision_id) for entry in saved if entry.draft.flagged]
+    _outbox.add(connection, entries, now=epoch_ms(), lease_ms=LEASE_MS)
+    failpoint("decisions.after_outbox")
+
+
+def _row(entry: Saved) -> Row:
+    """Return the values of a row of `decisions`, in the order of its columns."""
+    draft, answer = entry.draft, entry.draft.answer
+    return (
+        draft.decision_id,
+        draft.accepted.institution_id,
+        answer["decision_sequence"],
+        draft.observed_sequence,
+        draft.accepted.transaction.transaction_id,
+        draft.accepted.transaction.customer_id,
+        draft.accepted.event_time_us // 1000,
+        int(draft.created_at.timestamp() * 1000),
+        answer["outcome"],
+        answer["policy_outcome"],
+        answer["risk_level"],
+        draft.flagged,
+        answer["schema_version"],
+        entry.body,
+    )
+
+
+def _already_saved(connection: Connection, repeats: Sequence[Draft]) -> dict[tuple[str, str], AlreadySaved]:
+    keys = idempotency_keys
+    rows = connection.execute(
+        select(keys, decisions.c.record, decisions.c.flagged)
+        .join(decisions, decisions.c.decision_id == keys.c.decision_id)
+        .where(tuple_(keys.c.institution_id, keys.c.transaction_id).in_([_key(draft) for draft in repeats]))
+    ).all()
+    pending = pending_targets(connection, [row.decision_id for row in rows])
+    return {
+        (row.institution_id, row.transaction_id): AlreadySaved(
+            row.decision_id,
+            row.body_sha256,
+            row.record,
+            row.flagged,
+            pending.get(row.decision_id, frozenset()),
+        )
+        for row in rows
+    }
+
+
+def _key(draft: Draft) -> tuple[str, str]:
+    return draft.accepted.institution_id, draft.accepted.transaction.transaction_id
