@@ -1,0 +1,164 @@
+"""What ai_service answers while other services are away, and how it comes back by itself."""
+
+import asyncio
+from itertools import count
+from pathlib import Path
+
+from ai_service.main import SERVICE
+from ai_service.settings import AiSettings
+from common.app import create_app
+from tests.api.ai_service.conftest import Ai, OpenAi
+from tests.asgi import open_app
+from tests.conftest import RunningUserService
+from tests.fake_targets import FakeTargets
+from tests.fakes import FakeUserService, new_key
+from tests.servers import free_port, serving
+from tests.waiting import eventually
+
+FINE, FRAUD = "10.00", "900.00"
+TOLD = {"alert": "delivered", "audit": "delivered"}
+
+
+class TestWithoutUserService:
+    async def test_scoring_goes_on_with_the_keys_and_the_token_it_has(
+        self, open_ai: OpenAi, users: RunningUserService, targets: FakeTargets
+    ) -> None:
+        leaving = serving(users.fake.app)
+        url = await leaving.__aenter__()
+        async with open_ai(user_service_url=url) as ai:
+            await leaving.__aexit__(None, None, None)
+
+            response = await ai.score(amount=FRAUD)
+
+        answer = response.json()
+        assert (response.status_code, answer["degraded"], answer["deliveries"]) == (200, [], TOLD)
+        assert answer["enrichment"]["geo"]["status"] == "found"
+        assert len(targets.alerts) == len(targets.records) == 1
+
+    async def test_a_token_of_an_unknown_key_is_refused_and_nothing_else_is(
+        self, open_ai: OpenAi, users: RunningUserService
+    ) -> None:
+        leaving = serving(users.fake.app)
+        url = await leaving.__aenter__()
+        stranger = FakeUserService(new_key()).user_token()
+        async with open_ai(user_service_url=url) as ai:
+            await leaving.__aexit__(None, None, None)
+
+            refused = [await ai.score(headers={"Authorization": f"Bearer {stranger}"}) for _ in range(5)]
+            taken = await ai.score(amount=FINE)
+
+        assert [response.status_code for response in refused] == [401] * 5
+        assert taken.status_code == 200
+
+    async def test_that_was_never_there_nobody_is_let_in_and_the_service_is_alive_but_not_ready(
+        self, users: RunningUserService, models_dir: Path, tmp_path: Path
+    ) -> None:
+        settings = AiSettings(
+            environment="test",
+            database_url=f"sqlite:///{tmp_path}/ai.db",
+            models_dir=models_dir,
+            velocity_snapshot=tmp_path / "velocity.npz",
+            user_service_url=f"http://127.0.0.1:{free_port()}",
+            log_level="error",
+        )
+        async with open_app(create_app(SERVICE, settings)) as client:
+            ai = Ai(client, users)
+            statuses = [
+                (await client.get("/health")).status_code,
+                (await client.get("/ready")).status_code,
+                (await ai.score(amount=FINE)).status_code,
+            ]
+
+        assert statuses == [200, 503, 503]
+
+
+class TestWithoutGeoIp:
+    async def test_every_answer_says_so_and_the_service_is_soon_left_alone(
+        self, ai: Ai, targets: FakeTargets
+    ) -> None:
+        targets.geoip_status = 503
+
+        answers = [
+            (await ai.score(transaction_id=f"tx-{number}", ip_address=f"81.2.70.{number}")).json()
+            for number in range(30)
+        ]
+
+        assert [answer["degraded"] for answer in answers] == [["geoip"]] * 30
+        assert len(targets.geoip_asked) == 5
+
+    async def test_addresses_that_are_known_keep_their_place(self, ai: Ai, targets: FakeTargets) -> None:
+        await ai.score(transaction_id="before")
+        targets.geoip_status = 503
+        for number in range(10):
+            await ai.score(transaction_id=f"tx-{number}", ip_address=f"81.2.70.{number}")
+
+        answer = (await ai.score(transaction_id="after")).json()
+
+        assert answer["degraded"] == []
+        assert answer["enrichment"]["geo"]["country"] == "DE"
+
+    async def test_it_is_found_again_by_a_probe(self, ai: Ai, targets: FakeTargets) -> None:
+        targets.geoip_status = 503
+        for number in range(6):
+            await ai.score(transaction_id=f"tx-{number}", ip_address=f"81.2.70.{number}")
+        targets.geoip_status = 200
+        numbers = count()
+
+        async def is_found() -> bool:
+            answer = (await ai.score(transaction_id=f"later-{next(numbers)}")).json()
+            return bool(answer["degraded"] == [])
+
+        assert await eventually(is_found)
+
+
+class TestWithoutThoseWhoAreTold:
+    async def test_answers_do_not_wait_for_them_and_payers_are_told_at_once_again_afterwards(
+        self, ai: Ai, targets: FakeTargets
+    ) -> None:
+        targets.alert_status = targets.audit_status = 503
+        pending = [
+            (await ai.score(transaction_id=f"tx-{number}", amount=FRAUD)).json()["deliveries"]
+            for number in range(10)
+        ]
+        targets.alert_status = targets.audit_status = 202
+        await targets.until(alerts=10, records=10)
+
+        numbers = count()
+
+        async def is_told_at_once() -> bool:
+            answer = (await ai.score(transaction_id=f"later-{next(numbers)}", amount=FRAUD)).json()
+            return bool(answer["deliveries"] == TOLD)
+
+        assert pending == [{"alert": "pending", "audit": "pending"}] * 10
+        assert await eventually(is_told_at_once)
+
+    async def test_a_backlog_arrives_once_and_whole(self, ai: Ai, targets: FakeTargets) -> None:
+        targets.alert_status = targets.audit_status = 503
+        backlog = 200
+        for start in range(0, backlog, 50):
+            await asyncio.gather(
+                *(ai.score(transaction_id=f"tx-{start + number}", amount=FRAUD) for number in range(50))
+            )
+        targets.alert_status = targets.audit_status = 202
+
+        await targets.until(alerts=backlog, records=backlog, timeout_s=40)
+
+        wanted = sorted(f"tx-{number}" for number in range(backlog))
+        assert sorted(alert["transaction_id"] for alert in targets.alerts) == wanted
+        assert len({record["record_id"] for record in targets.records}) == backlog
+
+    async def test_one_that_answers_too_late_for_payers_still_gets_everything(
+        self, open_ai: OpenAi, targets: FakeTargets
+    ) -> None:
+        targets.meet = asyncio.Barrier(1000)  # so many never come: calls hang until it is broken
+        async with open_ai(delivery_timeout_ms=50) as ai:
+            answers = [
+                (await ai.score(transaction_id=f"tx-{number}", amount=FRAUD)).json()["deliveries"]
+                for number in range(5)
+            ]
+            await targets.meet.abort()
+            targets.meet = None
+
+            await targets.until(alerts=5, records=5, timeout_s=40)
+
+        assert answers == [{"alert": "pending", "audit": "pending"}] * 5
