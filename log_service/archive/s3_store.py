@@ -10,6 +10,7 @@ import boto3
 import structlog
 from botocore.config import Config
 from botocore.exceptions import BotoCoreError, ClientError
+from botocore.parsers import ResponseParserError
 
 from common.errors import UnavailableError
 from log_service.archive.metrics import REACHABLE
@@ -35,6 +36,10 @@ class ArchiveUnavailableError(UnavailableError):
 
 class ObjectMissingError(Exception):
     """There is no object under this key."""
+
+
+class OddAnswerError(Exception):
+    """Something answered that all is well, and it was not an S3 server."""
 
 
 class PutOutcome(StrEnum):
@@ -82,7 +87,7 @@ class S3Store:
     async def _run(self, call: Callable[[], ResultT]) -> ResultT:
         try:
             result = await in_daemon_thread(call)
-        except (ClientError, BotoCoreError, OSError) as error:
+        except (ClientError, BotoCoreError, ResponseParserError, OddAnswerError, OSError) as error:
             reason = _reason(error)
             self._note(reachable=False, reason=reason)
             raise ArchiveUnavailableError(reason) from error
@@ -102,7 +107,7 @@ class S3Store:
         return PutOutcome.WRITTEN
 
     def _put_once(self, key: str, data: bytes, facts: Mapping[str, str]) -> None:
-        self._client.put_object(
+        answer = self._client.put_object(
             Bucket=self._bucket,
             Key=key,
             Body=data,
@@ -110,6 +115,7 @@ class S3Store:
             ContentType="application/gzip",
             Metadata=facts,
         )
+        _check(answer)
 
     def _fetch(self, key: str, max_bytes: int) -> bytes:
         try:
@@ -119,6 +125,7 @@ class S3Store:
                 raise ObjectMissingError from error
             raise
         with closing(response["Body"]) as body:
+            _check(response)
             return body.read(max_bytes + 1)
 
     def _probe(self) -> None:
@@ -183,6 +190,12 @@ def _client(settings: LogSettings, *, connections: int) -> "S3Client":
             s3={"addressing_style": settings.s3_addressing_style.value},
         ),
     )
+
+
+def _check(answer: Mapping[str, Any]) -> None:
+    """Refuse the 200 of something that is no S3 server: records are dropped here once they are there."""
+    if not answer.get("ETag"):
+        raise OddAnswerError
 
 
 def _status(error: ClientError) -> int:
