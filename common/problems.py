@@ -27,5 +27,6 @@ PROBLEMS: dict[int | str, dict[str, Any]] = {
     400: {"description": "The body is not JSON that is read here"},
     401: {"description": "No valid access token"},
     403: {"description": "The access token does not allow this"},
+    415: {"description": "The body is not declared as JSON in UTF-8"},
     422: {"description": "The request has values that are not taken here"},
 }

@@ -1,9 +1,10 @@
 """FastAPI's view of the gate: dependencies that endpoints name to say who may call them."""
 
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Iterator
 from typing import Annotated
 
 from fastapi import Depends, Request
+from fastapi.dependencies.models import Dependant
 from fastapi.security import HTTPAuthorizationCredentials, HTTPBearer
 
 from common.auth.keys import TokenVerifier
@@ -30,19 +31,57 @@ Caller = Annotated[Principal, Depends(authenticate)]
 """Any verified caller."""
 
 
-def require_user(scope: Scope) -> Callable[[Principal], Awaitable[Principal]]:
-    """Make a dependency that lets through users who hold `scope`."""
-    return _require(scope, TokenUse.USER)
+class Requirement:
+    """A dependency that lets through callers of one kind who hold one scope."""
 
+    def __init__(self, scope: Scope, use: TokenUse) -> None:
+        self._scope = scope
+        self._use = use
 
-def require_service(scope: Scope) -> Callable[[Principal], Awaitable[Principal]]:
-    """Make a dependency for internal routes: it lets through services that hold `scope`, and never a user."""
-    return _require(scope, TokenUse.SERVICE)
-
-
-def _require(scope: Scope, use: TokenUse) -> Callable[[Principal], Awaitable[Principal]]:
-    async def check(caller: Caller) -> Principal:
-        caller.require(scope, use=use)
+    async def __call__(self, caller: Caller) -> Principal:
+        """Return the caller; raises `ForbiddenError`."""
+        caller.require(self._scope, use=self._use)
         return caller
 
-    return check
+    async def admit(self, request: Request) -> None:
+        """Do the same for a request that no dependency has looked at yet."""
+        await self(await _admit(request))
+
+
+def require_user(scope: Scope) -> Requirement:
+    """Make a dependency that lets through users who hold `scope`."""
+    return Requirement(scope, TokenUse.USER)
+
+
+def require_service(scope: Scope) -> Requirement:
+    """Make a dependency for internal routes: it lets through services that hold `scope`, and never a user."""
+    return Requirement(scope, TokenUse.SERVICE)
+
+
+def admission(dependant: Dependant) -> Callable[[Request], Awaitable[None]]:
+    """Return what lets a request through to a route, by all that its dependencies ask of the caller.
+
+    FastAPI reads a body before it calls any dependency; a route that calls this first reads it for nobody else.
+    """
+    calls = set(_calls(dependant))
+    checks: list[Callable[[Request], Awaitable[object]]] = [
+        call.admit for call in calls if isinstance(call, Requirement)
+    ]
+    if not checks and authenticate in calls:
+        checks = [_admit]
+
+    async def admit(request: Request) -> None:
+        for check in checks:
+            await check(request)
+
+    return admit
+
+
+async def _admit(request: Request) -> Principal:
+    return await authenticate(request, await _bearer(request))
+
+
+def _calls(dependant: Dependant) -> Iterator[object]:
+    for needed in dependant.dependencies:
+        yield needed.call
+        yield from _calls(needed)

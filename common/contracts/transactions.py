@@ -1,29 +1,43 @@
 """A transaction as callers send it to be scored."""
 
-import re
-from datetime import datetime
+import socket
+from collections.abc import Iterator, Mapping
 from decimal import Context, Decimal, DecimalException, Inexact, InvalidOperation
 from enum import StrEnum
 from functools import cached_property
-from ipaddress import IPv4Address, IPv6Address, ip_address
-from typing import Annotated, Any, Self
+from ipaddress import IPv4Address, IPv6Address
+from typing import Annotated, Any, Final, Self
 
-from pydantic import BeforeValidator, ConfigDict, Field, PlainSerializer, StrictBool, model_validator
+import orjson
+from pydantic import ConfigDict, Field, ValidationError, model_validator
+from pydantic_core import InitErrorDetails
 
 from common.canonical import canonical_bytes
+from common.contracts.card_numbers import holds_card_number, is_card_number, may_hold_card_number
 from common.contracts.currencies import EXPONENTS, MAX_AMOUNT_MINOR
-from common.contracts.fields import ONE_LINE, Contract, Country, Identifier, Text
+from common.contracts.fields import Contract, Country, Identifier, Text
 from common.contracts.institutions import Currency
-
-_AMOUNT = re.compile(r"[0-9]{1,16}(\.[0-9]{1,18})?\Z")
-_TIME = re.compile(
-    r"(\d{4})-(\d\d)-(\d\d)[Tt ](\d\d):(\d\d):(\d\d)(\.\d{1,6})?([Zz]|[+-](?:0\d|1[0-4]):[0-5]\d)\Z", re.ASCII
+from common.contracts.transaction_fields import (
+    Amount,
+    Email,
+    EventTime,
+    IpAddress,
+    Latitude,
+    Longitude,
+    MetadataKey,
+    MetadataValue,
+    Phone,
+    UserAgent,
 )
-_CARD_SEPARATORS = re.compile(r"[\s_\-\u00ad\u2010-\u2015\u2212]+")
-_EXACT = Context(prec=100, traps=[Inexact, InvalidOperation])
-_FIRST_YEAR, _LAST_YEAR = 1970, 2999
+
 MAX_METADATA_KEYS = 32
-SHORTEST_CARD_INTEGER = 14  # thirteen digits are as likely a time in milliseconds
+_EXACT = Context(prec=100, traps=[Inexact, InvalidOperation])
+_UNITS: Final = {currency: Decimal(1).scaleb(-exponent) for currency, exponent in EXPONENTS.items()}
+_LARGEST: Final = {
+    currency: Decimal(MAX_AMOUNT_MINOR).scaleb(-exponent) for currency, exponent in EXPONENTS.items()
+}
+_NOT_FREE = frozenset({"event_time", "amount", "ip_address", "latitude", "longitude"})
+_LONGEST_PHONE_NUMBER = 15  # digits, by E.164
 
 
 class TransactionType(StrEnum):
@@ -46,116 +60,21 @@ class Channel(StrEnum):
     API = "api"
 
 
-def _amount(value: object) -> Decimal:
-    """Take a decimal string or an exact JSON number; refuse signs, exponents in strings, and everything else."""
-    if isinstance(value, str):
-        if not _AMOUNT.fullmatch(value):
-            raise ValueError("the amount is digits, at most one point, and no sign")
-        return Decimal(value)
-    if isinstance(value, bool) or not isinstance(value, int | Decimal):
-        raise ValueError("the amount is a decimal string or a JSON number")
-    amount = Decimal(value)
-    if not amount.is_finite() or amount < 0 or amount > MAX_AMOUNT_MINOR:
-        raise ValueError("the amount is between 0 and 10^15 minor units")
-    return amount.copy_abs()  # minus zero is zero
-
-
-def _event_time(value: object) -> datetime:
-    """Take an RFC 3339 string with an offset; the offset is kept."""
-    if isinstance(value, datetime) and value.utcoffset() is not None:
-        return value
-    matched = _TIME.fullmatch(value) if isinstance(value, str) and len(value) <= 40 else None
-    if matched is None:
-        raise ValueError("the time is RFC 3339 with an offset, e.g. 2026-11-02T14:03:22.120+01:00")
-    time = datetime.fromisoformat(matched.string.upper().replace(" ", "T"))
-    if not _FIRST_YEAR < time.year < _LAST_YEAR:
-        raise ValueError("the year is out of range")
-    return time
-
-
-def _ip_address(value: object) -> IPv4Address | IPv6Address:
-    """Take one address in text form, without zone, port or prefix; IPv4 mapped into IPv6 is that IPv4 address."""
-    if isinstance(value, IPv4Address | IPv6Address):
-        return value
-    if not isinstance(value, str) or len(value) > 45 or "%" in value:
-        raise ValueError("the address is one IPv4 or IPv6 address in text form")
-    try:
-        address = ip_address(value)
-    except ValueError:
-        raise ValueError("the address is one IPv4 or IPv6 address in text form") from None
-    return getattr(address, "ipv4_mapped", None) or address
-
-
-def _not_a_card_number(value: object) -> object:
-    if isinstance(value, str):
-        digits = _CARD_SEPARATORS.sub("", value)
-        if 13 <= len(digits) <= 19 and digits.isdecimal() and _passes_luhn(digits):
-            raise ValueError("this is a card number; send your own token for the card instead")
-    return value
-
-
-def _passes_luhn(text: str) -> bool:
-    digits = [int(character) for character in reversed(text)]
-    doubled = [digit * 2 - 9 if digit > 4 else digit * 2 for digit in digits[1::2]]
-    return (sum(digits[::2]) + sum(doubled)) % 10 == 0
-
-
-Amount = Annotated[Decimal, BeforeValidator(_amount), PlainSerializer(str, return_type=str)]
-EventTime = Annotated[
-    datetime,
-    BeforeValidator(_event_time, json_schema_input_type=str),
-    Field(examples=["2026-11-02T14:03:22+01:00"]),
-]
-IpAddress = Annotated[IPv4Address | IPv6Address, BeforeValidator(_ip_address, json_schema_input_type=str)]
-CardToken = Annotated[Identifier, BeforeValidator(_not_a_card_number)]
-UserAgent = Annotated[str, Field(min_length=1, max_length=512, pattern=ONE_LINE)]
-Email = Annotated[str, Field(min_length=3, max_length=254, pattern=r"^[^\p{C}\s@]+@[^\p{C}\s@]+$")]
-Phone = Annotated[str, Field(pattern=r"^\+?[0-9][0-9 ().-]{3,30}$")]
-MetadataKey = Annotated[str, Field(pattern=r"^[a-z][a-z0-9_]{0,63}$")]
-
-
-def _number(value: object) -> int | float:
-    """Take a JSON number that a float holds exactly."""
-    if isinstance(value, bool) or not isinstance(value, int | float | Decimal):
-        raise ValueError("this is a JSON number")
-    if not isinstance(value, Decimal):
-        return value
-    number = float(value)
-    if Decimal(repr(number)) != value:
-        raise ValueError("the number has more digits than are kept")
-    return number
-
-
-def _metadata_value(value: object) -> object:
-    if isinstance(value, bool) or not isinstance(value, int | float | Decimal):
-        return _not_a_card_number(value)
-    is_nan = isinstance(value, Decimal) and not value.is_finite()
-    if is_nan or not -MAX_AMOUNT_MINOR <= value <= MAX_AMOUNT_MINOR:
-        raise ValueError("a number is out of range")
-    digits = str(int(value))
-    if len(digits) >= SHORTEST_CARD_INTEGER:
-        _not_a_card_number(digits)
-    return _number(value)
-
-
-MetadataValue = Annotated[StrictBool | int | float | Text, BeforeValidator(_metadata_value)]
-
-
 class Place(Contract):
     """A place, as far as the caller knows it. Coordinates are WGS 84 degrees."""
 
     city: Text | None = None
     region: Text | None = None
     country: Country | None = None
-    latitude: Annotated[float, Field(ge=-90, le=90), BeforeValidator(_number)] | None = None
-    longitude: Annotated[float, Field(ge=-180, le=180), BeforeValidator(_number)] | None = None
+    latitude: Latitude | None = None
+    longitude: Longitude | None = None
 
 
 class PaymentMethod(Contract):
     """How is paid; a card appears only by the caller's own token for it."""
 
     type: Identifier | None = None
-    card_token: CardToken | None = None
+    card_token: Identifier | None = None
     card_bin: Annotated[str, Field(pattern=r"^[0-9]{6}([0-9]{2})?$")] | None = None
     card_last4: Annotated[str, Field(pattern=r"^[0-9]{4}$")] | None = None
     card_country: Country | None = None
@@ -213,15 +132,19 @@ class Transaction(Contract):
     metadata: Annotated[dict[MetadataKey, MetadataValue], Field(max_length=MAX_METADATA_KEYS)] | None = None
 
     @model_validator(mode="after")
-    def _amount_fits_its_currency(self) -> Self:
-        try:
-            minor = _EXACT.scaleb(self.amount, EXPONENTS[self.currency])
-        except DecimalException:
-            raise ValueError("the amount has too many digits") from None
-        if minor != minor.to_integral_value():
-            raise ValueError("the amount has more decimals than its currency")
-        if minor > MAX_AMOUNT_MINOR:
-            raise ValueError("the amount is between 0 and 10^15 minor units")
+    def _holds_together(self) -> Self:
+        """Refuse an amount that its currency does not have, and card numbers wherever text is free.
+
+        What is made on the way is kept: every transaction needs it, and a cached property that is filled costs less
+        than one that fills itself.
+        """
+        made = self.__dict__
+        amount = _exact(self.amount, self.currency)
+        made["canonical"] = _canonical(made, amount)
+        made["body"] = canonical_bytes(made["canonical"])
+        made["amount_minor"] = int(amount.scaleb(EXPONENTS[self.currency]))
+        if may_hold_card_number(made["body"]):
+            _refuse_card_numbers(made["canonical"])
         return self
 
     @cached_property
@@ -232,12 +155,91 @@ class Transaction(Contract):
     @cached_property
     def canonical(self) -> dict[str, Any]:
         """Return the JSON form in which equal transactions are equal: absent fields left out, amounts normalised."""
-        found: dict[str, Any] = self.model_dump(mode="json", exclude_none=True)
-        found["amount"] = str(self.amount.quantize(Decimal(1).scaleb(-EXPONENTS[self.currency])))
-        found["event_time"] = self.event_time.isoformat()
-        return found
+        values = {name: getattr(self, name) for name in type(self).model_fields}
+        return _canonical(values, _exact(self.amount, self.currency))
 
     @cached_property
     def body(self) -> bytes:
         """Return the canonical bytes that decide whether a repeated id carries the same transaction."""
         return canonical_bytes(self.canonical)
+
+
+_PARTS: Final = (
+    "payment_method",
+    "location",
+    "billing_location",
+    "shipping_location",
+    "merchant_location",
+)
+
+
+def _exact(amount: Decimal, currency: str) -> Decimal:
+    """Return `amount` with the decimals of `currency`; raises `ValueError` where that would change it."""
+    try:
+        exact = _EXACT.quantize(amount, _UNITS[currency])
+    except Inexact:
+        raise ValueError("the amount has more decimals than its currency") from None
+    except DecimalException:
+        raise ValueError("the amount has too many digits") from None
+    if exact > _LARGEST[currency]:
+        raise ValueError("the amount is between 0 and 10^15 minor units")
+    return exact
+
+
+def _canonical(values: Mapping[str, Any], amount: Decimal) -> dict[str, Any]:
+    """Return what `model_dump` makes of a transaction's `values`, in a third of the time."""
+    found = {name: value for name, value in values.items() if value is not None}
+    found["event_time"] = orjson.dumps(found["event_time"])[
+        1:-1
+    ].decode()  # as `isoformat` has it, but sooner
+    found["amount"] = str(amount)
+    found["transaction_type"] = found["transaction_type"]._value_
+    if "channel" in found:
+        found["channel"] = found["channel"]._value_
+    if "ip_address" in found:
+        found["ip_address"] = _address_text(found["ip_address"])
+    for name in _PARTS:
+        if name in found:
+            part = found[name].__dict__
+            found[name] = {inner: value for inner, value in part.items() if value is not None}
+    return found
+
+
+def _address_text(address: IPv4Address | IPv6Address) -> str:
+    return socket.inet_ntoa(address.packed) if isinstance(address, IPv4Address) else str(address)
+
+
+def _refuse_card_numbers(canonical: Mapping[str, Any]) -> None:
+    """Raise `ValidationError` naming each place that holds a card number."""
+    error = ValueError("this is a card number; send your own token for the card instead")
+    wrong = [
+        InitErrorDetails(type="value_error", loc=place, input=None, ctx={"error": error})
+        for place, value in _free_values(canonical)
+        if _is_card_number_at(place, value)
+    ]
+    if wrong:
+        raise ValidationError.from_exception_data("Transaction", wrong)
+
+
+def _free_values(found: Mapping[str, Any], *outer: str) -> Iterator[tuple[tuple[str, ...], object]]:
+    """Return the values, and of metadata the keys too, that callers fill as they like."""
+    for name, value in found.items():
+        if isinstance(value, dict):
+            yield from _free_values(value, *outer, name)
+        elif name not in _NOT_FREE:
+            yield (*outer, name), value
+        if outer == ("metadata",):
+            yield (*outer, name), name
+
+
+def _is_card_number_at(place: tuple[str, ...], value: object) -> bool:
+    if isinstance(value, bool):
+        return False
+    if isinstance(value, int | float):
+        return is_card_number(str(abs(int(value))))
+    text = str(value)
+    if place == ("phone_number",):
+        digits = "".join(filter(str.isdigit, text))
+        is_international = text.startswith("+") and len(digits) <= _LONGEST_PHONE_NUMBER
+        return not is_international and is_card_number(digits)
+    return holds_card_number(text)

@@ -69,6 +69,10 @@ def routes() -> APIRouter:
         add_facts(limit=limit)
         return {"thing_id": thing_id, "limit": limit, "deadline": x_deadline_ms or 0}
 
+    @router.get("/tags")
+    async def show_tags(tag: Annotated[list[str], Query()]) -> list[str]:
+        return tag
+
     @router.get("/errors/{name}")
     async def fail(name: str) -> None:
         raise ERRORS[name]()

@@ -13,12 +13,25 @@ from common.auth.keys import TokenVerifier
 from common.auth.principal import Principal
 from common.auth.signing import public_jwk
 from common.contracts.tokens import Scope
-from tests.api.common.conftest import Tiny, assert_problem
+from common.strict_json import StrictRoute
+from tests.api.common.conftest import Thing, Tiny, assert_problem
 from tests.fakes import FakeUserService, new_key
+
+JSON = {"Content-Type": "application/json"}
+REFUSED: list[dict[str, Any]] = [
+    {"content": b'{"count": 1}'},
+    {"content": b"{", "headers": JSON},
+    {"content": b'{"count": NaN}', "headers": JSON},
+    {"content": b'{"count": "x", "more": 1}', "headers": JSON},
+    {"content": b"", "headers": JSON},
+    {"content": b"{", "headers": {"Content-Type": "text/plain"}},
+    {"content": b"{", "headers": {**JSON, "Content-Encoding": "gzip"}},
+    {"content": b"{", "headers": JSON, "params": {"unknown": "1"}},
+]
 
 
 def guarded() -> APIRouter:
-    router = APIRouter(prefix="/v1")
+    router = APIRouter(prefix="/v1", route_class=StrictRoute)
 
     @router.get("/anyone")
     async def anyone(caller: Caller) -> str:
@@ -31,6 +44,14 @@ def guarded() -> APIRouter:
     @router.get("/service")
     async def service(caller: Annotated[Principal, Depends(require_service(Scope.AUDIT_WRITE))]) -> str:
         return caller.subject
+
+    @router.post("/anyones-thing")
+    async def anyones_thing(thing: Thing, caller: Caller) -> str:
+        return f"{caller.subject} {thing.count}"
+
+    @router.post("/thing", dependencies=[Depends(require_user(Scope.SCORE_WRITE))])
+    async def thing(thing: Thing) -> int:
+        return thing.count
 
     return router
 
@@ -62,6 +83,42 @@ async def client(tiny: Tiny) -> AsyncIterator[httpx.AsyncClient]:
 
 def bearer(token: str) -> dict[str, str]:
     return {"Authorization": f"Bearer {token}"}
+
+
+@pytest.mark.parametrize("request_", REFUSED)
+class TestWhoIsCalling:
+    @pytest.mark.parametrize("path", ["/v1/anyones-thing", "/v1/thing"])
+    @pytest.mark.parametrize("token", [None, "nonsense"])
+    async def test_is_asked_before_a_request_is_judged(
+        self, client: httpx.AsyncClient, path: str, token: str | None, request_: dict[str, Any]
+    ) -> None:
+        headers = {**request_.get("headers", {}), **({} if token is None else bearer(token))}
+
+        response = await client.post(path, **{**request_, "headers": headers})
+
+        assert_problem(response, 401, "unauthenticated")
+
+    async def test_and_what_they_may_do_too(
+        self, client: httpx.AsyncClient, issuer: FakeUserService, request_: dict[str, Any]
+    ) -> None:
+        headers = {**request_.get("headers", {}), **bearer(issuer.user_token(scopes=[Scope.AUDIT_READ]))}
+
+        response = await client.post("/v1/thing", **{**request_, "headers": headers})
+
+        assert_problem(response, 403, "forbidden")
+
+    async def test_is_known_so_what_is_wrong_is_said(
+        self, client: httpx.AsyncClient, issuer: FakeUserService, request_: dict[str, Any]
+    ) -> None:
+        headers = {**request_.get("headers", {}), **bearer(issuer.user_token())}
+
+        statuses = [
+            (await client.post(path, **{**request_, "headers": headers})).status_code
+            for path in ("/v1/anyones-thing", "/v1/thing")
+        ]
+
+        assert statuses[0] == statuses[1]
+        assert statuses[0] in {400, 415, 422}
 
 
 class TestAnyone:

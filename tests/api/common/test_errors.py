@@ -1,3 +1,4 @@
+import gzip
 import json
 from typing import Any
 
@@ -168,7 +169,7 @@ class TestInvalidRequests:
     ) -> None:
         response = await client.request(**request_)
 
-        assert response.status_code in {400, 404, 405, 413, 422}
+        assert response.status_code in {400, 404, 405, 413, 415, 422}
         assert response.headers["Content-Type"] == "application/problem+json"
         assert CANARY not in (response.text + str(response.headers)).lower()
         assert lines
@@ -201,20 +202,66 @@ class TestStrictBodies:
 
         assert assert_problem(response, 400, "malformed-json")["detail"] == detail
 
-    @pytest.mark.parametrize("type_", ["application/json; charset=utf-16", "application/problem+json"])
-    async def test_are_utf_8_whatever_their_type_says(self, client: httpx.AsyncClient, type_: str) -> None:
+    @pytest.mark.parametrize(
+        "type_",
+        [
+            "application/json",
+            "Application/JSON",
+            "application/json;charset=utf-8",
+            'application/json ; charset="UTF-8"',
+        ],
+    )
+    async def test_are_declared_as_json(self, client: httpx.AsyncClient, type_: str) -> None:
         response = await client.post("/v1/things", content=b'{"count": 1}', headers={"Content-Type": type_})
 
         assert response.status_code == 200
         assert response.json()["count"] == 1
 
     @pytest.mark.parametrize(
-        "type_", ["text/plain", "application/x-www-form-urlencoded", "image/svg+xml", ""]
+        "type_",
+        [
+            "text/plain",
+            "application/x-www-form-urlencoded",
+            "image/svg+xml",
+            "",
+            "application/json; charset=utf-16",
+            "application/json; charset=utf-8; charset=utf-16",
+            "application/json, text/plain",
+            "application/problem+json",
+            "application/jsonp",
+        ],
     )
-    async def test_of_another_type_are_refused(self, client: httpx.AsyncClient, type_: str) -> None:
-        response = await client.post("/v1/things", content=b'{"count": 1}', headers={"Content-Type": type_})
+    @pytest.mark.parametrize("body", [b'{"count": 1}', b"{", b""])
+    async def test_of_another_type_are_refused(
+        self, client: httpx.AsyncClient, type_: str, body: bytes
+    ) -> None:
+        response = await client.post("/v1/things", content=body, headers={"Content-Type": type_})
 
-        assert_problem(response, 422, "invalid-request")
+        assert_problem(response, 415, "unsupported-media-type")
+        assert response.headers["Accept"] == "application/json"
+        assert response.headers["Accept-Encoding"] == "identity"
+
+    @pytest.mark.parametrize("types", [0, 2])
+    async def test_are_declared_exactly_once(self, client: httpx.AsyncClient, types: int) -> None:
+        headers = [("Content-Type", "application/json")] * types
+
+        response = await client.post("/v1/things", content=b'{"count": 1}', headers=headers)
+
+        assert_problem(response, 415, "unsupported-media-type")
+
+    @pytest.mark.parametrize("encoding", ["gzip", "br", "identity", "deflate, gzip", ""])
+    async def test_are_not_encoded(self, client: httpx.AsyncClient, encoding: str) -> None:
+        headers = {**JSON, "Content-Encoding": encoding}
+
+        response = await client.post("/v1/things", content=gzip.compress(b'{"count": 1}'), headers=headers)
+
+        assert_problem(response, 415, "unsupported-media-type")
+
+    async def test_cannot_be_absent(self, client: httpx.AsyncClient) -> None:
+        response = await client.post("/v1/things", headers=JSON)
+
+        errors = assert_problem(response, 422, "invalid-request")["errors"]
+        assert errors == [{"field": "body", "message": "Field required"}]
 
     async def test_keep_every_digit_until_the_model_has_seen_them(self, client: httpx.AsyncClient) -> None:
         body = json.dumps(transaction_body()).replace('"25.00"', "10.00000000000000000000000000000000000001")
@@ -237,6 +284,55 @@ class TestStrictBodies:
         )
 
         assert_problem(response, 422, "invalid-request")
+
+
+class TestQueries:
+    @pytest.mark.parametrize(
+        "query",
+        [
+            "x=1",
+            "limit=5&x=1",
+            "Limit=5",
+            "limit[$ne]=1",
+            "limit%00=5",
+            "=",
+            "x",
+            "%ff=1",
+            "limit=5&limit[]=6",
+        ],
+    )
+    async def test_with_unknown_parameters_are_refused(self, client: httpx.AsyncClient, query: str) -> None:
+        response = await client.get(f"/v1/things/5?{query}")
+
+        (error,) = assert_problem(response, 422, "invalid-request")["errors"]
+        assert error == {"field": "query.?", "message": "this field is not known"}
+
+    @pytest.mark.parametrize("query", ["limit=5&limit=6", "limit=5&limit=5", "limit=5&l%69mit=6"])
+    async def test_that_give_a_parameter_twice_are_refused(
+        self, client: httpx.AsyncClient, query: str
+    ) -> None:
+        response = await client.get(f"/v1/things/5?{query}")
+
+        (error,) = assert_problem(response, 422, "invalid-request")["errors"]
+        assert error == {"field": "query.limit", "message": "this parameter is given twice"}
+
+    async def test_may_give_a_list_parameter_twice(self, client: httpx.AsyncClient) -> None:
+        response = await client.get("/v1/tags?tag=a&tag=b")
+
+        assert response.json() == ["a", "b"]
+
+    async def test_are_none_where_a_body_is_sent(self, client: httpx.AsyncClient) -> None:
+        response = await client.post("/v1/things?count=1", json={"count": 1})
+
+        assert_problem(response, 422, "invalid-request")
+
+    async def test_name_a_limited_number_of_parameters(self, client: httpx.AsyncClient) -> None:
+        response = await client.get(
+            "/v1/things/5?" + "&".join(f"{CANARY}{number}=1" for number in range(200))
+        )
+
+        assert len(assert_problem(response, 422, "invalid-request")["errors"]) == 20
+        assert CANARY not in response.text
 
 
 class TestModelRoute:
@@ -263,6 +359,9 @@ class TestModelRoute:
             b'{"count": "\\ud800"}',
             b"[" * 2000,
             b'{"count": 1e999999999}',
+            b'{"count": 1, "count": 2}',
+            b'{"count":1,"count":2}',
+            b'{"count":1,"\\u0063ount":2}',
         ],
     )
     async def test_refuses_what_is_no_json(self, client: httpx.AsyncClient, body: bytes) -> None:
