@@ -6,7 +6,7 @@ MAKEFLAGS += --no-print-directory
 
 VENV := .venv
 PY := $(VENV)/bin/python
-PACKAGES := common ai_service user_service alert_service log_service external_apis_services local_stack
+PACKAGES := common ai_service user_service alert_service log_service external_apis_services local_stack bench
 PYTEST_ARGS ?=
 LOCK_ARGS ?=
 
@@ -74,6 +74,10 @@ check: setup-dev ## Format, lint, types, import contracts, file sizes
 format: setup-dev ## Put code into the project's format and fix what the linter can fix
 	@$(PY) -m ruff check --fix --exit-zero --quiet .
 	@$(PY) -m ruff format .
+
+.PHONY: bench
+bench: setup ## Measure the product against its yardsticks; QUICK=1 is one short round, ROWS="echo lean" only these
+	@$(PY) -m bench $(if $(QUICK),--quick) $(if $(ROWS),--only "$(ROWS)")
 
 .PHONY: model
 model: setup ## Train the fraud model on simulated transactions, unless there is one

@@ -1,0 +1,71 @@
+"""What it costs to know who is calling."""
+
+import asyncio
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+
+from bench.figures import Figure
+from bench.parts.timing import per_item_us
+from common.auth.gate import Expected
+from common.auth.keys import TokenVerifier
+from common.auth.signing import generate_signing_key, public_jwk, sign_access_token, unlock
+from common.clock import epoch_ms
+from common.contracts.tokens import Scope, TokenUse
+from common.ids import new_id
+
+ISSUER = AUDIENCE = "assay"
+TOKENS = 300
+PASSPHRASE = "only for this run"  # noqa: S105 - the key is thrown away with it
+
+
+@dataclass(frozen=True)
+class _OneKey:
+    key: Mapping[str, str]
+
+    async def find(self, kid: str) -> Mapping[str, str]:
+        """Return the one key there is."""
+        return self.key
+
+
+def token_figures(*, repeats: int) -> Iterator[Figure]:
+    """Yield the time to verify a token for the first time, and to find one that was verified before."""
+    key = unlock(generate_signing_key(passphrase=PASSPHRASE), passphrase=PASSPHRASE)
+    tokens = [sign_access_token(_claims(), key) for _ in range(TOKENS)]
+    expected = Expected(issuer=ISSUER, audience=AUDIENCE)
+    keys = _OneKey(public_jwk(key))
+    with asyncio.Runner() as runner:
+        loop = runner.get_loop()
+
+        def verify_first(token: str) -> None:
+            loop.run_until_complete(TokenVerifier(keys, expected=expected).verify(token))
+
+        cold, _ = per_item_us(verify_first, tokens, repeats=repeats)
+        nothing, _ = per_item_us(lambda _: loop.run_until_complete(_nothing()), tokens, repeats=repeats)
+        verifier = TokenVerifier(keys, expected=expected)
+        for token in tokens:
+            loop.run_until_complete(verifier.verify(token))
+    remembered, _ = per_item_us(verifier.remembered, [*tokens] * 10, repeats=repeats)
+    yield Figure("token_cold", cold - nothing, "us", note="RS256 by python-jose behind the gate, a new token")
+    yield Figure("token_remembered", remembered, "us")
+
+
+async def _nothing() -> None:
+    """Cost what starting the event loop costs."""
+
+
+def _claims() -> dict[str, str | int]:
+    now = epoch_ms() // 1000
+    return {
+        "sub": "usr_bench",
+        "token_use": TokenUse.USER.value,
+        "scope": Scope.SCORE_WRITE.value,
+        "role": "admin",
+        "institution_id": "ins_bench",
+        "institution_mode": "sandbox",
+        "base_currency": "EUR",
+        "iss": ISSUER,
+        "aud": AUDIENCE,
+        "iat": now,
+        "exp": now + 600,
+        "jti": new_id("tok"),
+    }

@@ -1,0 +1,189 @@
+"""One run of the bench over HTTP: starts what is asked for, measures it interleaved, and yields figures."""
+
+import shutil
+from collections.abc import Callable, Iterator
+from contextlib import AbstractContextManager, ExitStack
+from dataclasses import dataclass, field
+from enum import StrEnum
+from pathlib import Path
+
+from ai_service.features.definitions import FEATURE_NAMES
+from bench.comparisons import comparisons, losses
+from bench.figures import Aim, Better, Figure
+from bench.hop import hop_ms
+from bench.machine import Cores, fdatasync_ms
+from bench.paced import half_load, overload
+from bench.processes import HOST, Server, uvicorn_server
+from bench.product import Product, running_product
+from bench.rounds import Rounds
+from bench.stream import Stream, load_stream
+from bench.targets import Target, running_echo, running_naive
+from bench.variants import FULL, LEAN, Variant, provide_variant
+from bench.wrk import provide_wrk
+from common.clock import utc_now
+
+HALF_OF = 32  # connections at which the capacity is taken that half-load is half of
+MULTIPLES_OF = 128  # and the one that overload is a multiple of
+
+
+class Row(StrEnum):
+    """What can be measured."""
+
+    ECHO = "echo"
+    LEAN = "lean"
+    FULL = "full"
+    NAIVE = "naive"
+    HALF = "half"
+    OVERLOAD = "overload"
+    PARTS = "parts"
+
+
+OVER_HTTP = frozenset(Row) - {Row.PARTS}
+NEEDS_LEAN = frozenset({Row.LEAN, Row.NAIVE, Row.HALF, Row.OVERLOAD})
+
+
+@dataclass(frozen=True)
+class Size:
+    """How much is measured: rounds of so many seconds, at so many connections."""
+
+    rounds: int
+    seconds: int
+    connections: tuple[int, ...]
+    customers: int
+    paced_seconds: float
+
+
+WHOLE = Size(rounds=3, seconds=8, connections=(1, 32, 128), customers=50_000, paced_seconds=20)
+QUICK = Size(rounds=1, seconds=3, connections=(32, 128), customers=5_000, paced_seconds=5)
+
+
+@dataclass
+class Bench:
+    """What one run needs, made as it goes. Everything it keeps is below `home`; the data of a run is `home`/run."""
+
+    home: Path
+    cores: Cores
+    size: Size
+    rows: frozenset[Row]
+    say: Callable[[str], None]
+    rounds: Rounds = field(init=False)
+
+    def __post_init__(self) -> None:
+        self.rounds = Rounds(self.folder, self.cores, self.say)
+
+    @property
+    def folder(self) -> Path:
+        """Return where the databases, objects and logs of this run are."""
+        return self.home / "run"
+
+    def figures(self) -> Iterator[Figure]:
+        """Measure, and yield what was found; raises `BenchError` and `StackError`."""
+        provide_wrk()
+        shutil.rmtree(self.folder, ignore_errors=True)
+        self.folder.mkdir(parents=True)
+        with ExitStack() as until_done:
+            hop = until_done.enter_context(
+                uvicorn_server(
+                    "bench.hop:app", core=self.cores.server, log=self.folder / "hop.log", environment={}
+                )
+            )
+            products = self._products(until_done)
+            targets = self._targets(until_done, products)
+            for target in targets:
+                self.say(f"Filling the caches of {target.name}")
+                self.rounds.fill_caches(target)
+            yield from self._floor(hop, "before")
+            self.rounds.run(targets, rounds=self.size.rounds, seconds=self.size.seconds)
+            yield from self._floor(hop, "after")
+            yield from comparisons(self.rounds, default_features=len(FEATURE_NAMES))
+            yield from losses(self.rounds)
+            if LEAN in products:
+                yield from self._paced(products[LEAN])
+            for product in products.values():
+                yield from self._archive(product)
+
+    def _products(self, until_done: ExitStack) -> dict[str, Product]:
+        names = [name for name, is_needed in (
+            (LEAN, self.rows & NEEDS_LEAN), (FULL, Row.FULL in self.rows)
+        ) if is_needed]  # fmt: skip
+        return {name: until_done.enter_context(self._product(name)) for name in names}
+
+    def _targets(self, until_done: ExitStack, products: dict[str, Product]) -> list[Target]:
+        """Start what is measured in rounds; those that answer nothing else are the last."""
+        targets: list[Target] = []
+        if Row.ECHO in self.rows:
+            stream, connections = self._stream(), self.size.connections
+            echo = running_echo(self.folder, stream, cores=self.cores, connections=connections)
+            targets.append(until_done.enter_context(echo))
+        targets += products.values()
+        if Row.NAIVE in self.rows:
+            for client_per_call in (False, True):
+                naive = self._naive(products[LEAN], client_per_call=client_per_call)
+                targets.append(until_done.enter_context(naive))
+        return targets
+
+    def _product(self, name: str) -> AbstractContextManager[Product]:
+        variant = self._variant(name)
+        self.say(f"Starting {variant.summary}")
+        return running_product(
+            name,
+            variant.summary,
+            folder=self.folder / name.lower(),
+            models_dir=variant.models_dir,
+            stream=self._stream(),
+            cores=self.cores,
+            connections=self.size.connections,
+            environment={"RULES_FILE": str(variant.rules_file.resolve())},
+        )
+
+    def _naive(self, product: Product, *, client_per_call: bool) -> AbstractContextManager[Target]:
+        variant = self._variant(LEAN)
+        name = "NAIVE_client_per_call" if client_per_call else "NAIVE_shared_client"
+        self.say(f"Starting {name}")
+        return running_naive(
+            name,
+            product,
+            folder=self.folder / name.lower(),
+            model_folder=variant.model_folder.resolve(),
+            rules_file=variant.rules_file.resolve(),
+            stream=self._stream(),
+            cores=self.cores,
+            client_per_call=client_per_call,
+        )
+
+    def _variant(self, name: str) -> Variant:
+        return provide_variant(name, self.home)
+
+    def _stream(self) -> Stream:
+        """Return a stream of its own for one target, from the one file that all share."""
+        path = self.home / f"stream-{self.size.customers}.txt"
+        return load_stream(path, customers=self.size.customers, today=utc_now().date())
+
+    def _floor(self, hop: Server, when: str) -> Iterator[Figure]:
+        """Yield what stands beside every ratio: the echo touches no disk and calls nobody."""
+        disk = self.home / "run"
+        yield Figure(f"fdatasync_p50_{when}", fdatasync_ms(disk), "ms", note="append of 4 KB")
+        yield Figure(f"hop_p50_{when}", hop_ms(HOST, hop.port), "ms", note="HTTP round trip on loopback")
+
+    def _paced(self, product: Product) -> Iterator[Figure]:
+        tags = iter(self.rounds.next_tag, "")
+        capacity = self.rounds.rate(product.name, HALF_OF)
+        if Row.HALF in self.rows and capacity is not None:
+            self.say(f"{product.name} at half of {capacity:,.0f}/s, open loop")
+            yield from half_load(
+                product, capacity=capacity, tag=next(tags), seconds=self.size.paced_seconds, cores=self.cores
+            )
+        capacity = self.rounds.rate(product.name, MULTIPLES_OF)
+        if Row.OVERLOAD in self.rows and capacity is not None:
+            self.say(f"{product.name} at multiples of {capacity:,.0f}/s, open loop")
+            yield from overload(
+                product, capacity=capacity, tags=tags, seconds=self.size.paced_seconds, cores=self.cores
+            )
+
+    def _archive(self, product: Product) -> Iterator[Figure]:
+        self.say(f"Reading the archive of {product.name}")
+        saved, lost = product.lost_in_archive()
+        note = "saved and not archived once, or archived and not saved"
+        yield Figure(
+            f"{product.name}_archive_differs", lost, "of saved", saved, Aim(Better.LOWER, 0), note=note
+        )
