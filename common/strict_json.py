@@ -64,8 +64,11 @@ def loads(body: bytes, *, exact: bool = True) -> Any:  # noqa: ANN401 - any JSON
     Raises `json.JSONDecodeError`, whose message never holds a part of the body.
     """
     value = _quick(body) if exact else _quick_with_floats(body)
-    if value is not _NOT_QUICK:
-        return value
+    return read_strictly(body) if value is _NOT_QUICK else value
+
+
+def read_strictly(body: bytes) -> Any:  # noqa: ANN401 - any JSON value
+    """Do what `loads` does, the thorough way; it only goes another where that cannot make a difference."""
     try:
         text = body.decode("utf-8")
     except UnicodeDecodeError:

@@ -229,7 +229,7 @@ def _free_values(found: Mapping[str, Any], *outer: str) -> Iterator[tuple[tuple[
         elif name not in _NOT_FREE:
             yield (*outer, name), value
         if outer == ("metadata",):
-            yield (*outer, name), name
+            yield outer, name
 
 
 def _is_card_number_at(place: tuple[str, ...], value: object) -> bool:

@@ -1,12 +1,13 @@
 import json
+from collections.abc import Callable
 from decimal import Decimal
 from typing import Any
 
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from common.strict_json import MAX_EXPONENT, MAX_NUMBER_CHARACTERS, loads
+from common.strict_json import MAX_EXPONENT, MAX_NUMBER_CHARACTERS, loads, read_strictly
 
 CANARY = "canary-7391"
 
@@ -76,6 +77,75 @@ class TestWhatIsTaken:
     def test_takes_exponents_of_just_the_largest_size(self) -> None:
         assert loads(f"1e{MAX_EXPONENT}".encode()) == Decimal(10) ** MAX_EXPONENT
         assert loads(f"1e-{MAX_EXPONENT}".encode()) == Decimal(10) ** -MAX_EXPONENT
+
+
+JSON_VALUES = st.recursive(
+    st.none() | st.booleans() | st.integers() | st.floats(allow_nan=False) | st.text(max_size=5),
+    lambda children: (
+        st.lists(children, max_size=4) | st.dictionaries(st.text(max_size=3), children, max_size=4)
+    ),
+    max_leaves=12,
+)
+
+
+class TestTheQuickWay:
+    """Most bodies are read by orjson; whatever it would read otherwise than the strict parser goes to that one."""
+
+    @settings(max_examples=500)
+    @given(value=JSON_VALUES, ascii_only=st.booleans(), indent=st.none() | st.just(1))
+    def test_reads_the_same_values(self, value: Any, ascii_only: bool, indent: int | None) -> None:  # noqa: ANN401, FBT001 - hypothesis gives them
+        body = json.dumps(value, ensure_ascii=ascii_only, indent=indent).encode("utf-8", "surrogatepass")
+
+        assert outcome(loads, body) == outcome(read_strictly, body)
+
+    @settings(max_examples=1000)
+    @given(
+        st.lists(
+            st.sampled_from(
+                [b"{", b"}", b"[", b"]", b'"', b":", b",", b'"a"', b'"b":', b'"a":1', b" ", b"1", b"-0", b"1.0", b"1e5",
+                 b"18446744073709551616", b"-", b"null", b"NaN", b"\\", b'\\"', b"\\u0061", b"\\ud800", b"\xc3\xa9", b"\xff", b"\x00"]
+            ),
+            max_size=14,
+        ).map(b"".join)
+    )  # fmt: skip
+    def test_takes_and_refuses_the_same_texts(self, body: bytes) -> None:
+        assert outcome(loads, body) == outcome(read_strictly, body)
+
+    @pytest.mark.parametrize(
+        "body",
+        [
+            b'{"a":1,"a":1}',
+            b'{"a":{"b":"c"},"a":{"b":"c"}}',
+            b'{"a":"\\"","a":"x"}',
+            b'{"\\u0061":1,"a":1}',
+            b'[{"a":[],"a":[]}]',
+            b'{"":1,"":1}',
+        ],
+    )
+    @pytest.mark.parametrize("exact", [True, False])
+    def test_sees_every_key_that_is_there_twice(self, body: bytes, exact: bool) -> None:  # noqa: FBT001 - a parameter
+        with pytest.raises(json.JSONDecodeError, match="same key twice"):
+            loads(body, exact=exact)
+
+    @pytest.mark.parametrize("body", [b'{"a":1.5,"b":[0.1]}', b'{"a": 1.5, "b": [0.1]}'])
+    def test_makes_floats_only_where_that_is_allowed(self, body: bytes) -> None:
+        assert loads(body)["a"] == Decimal("1.5")
+        assert isinstance(loads(body)["a"], Decimal)
+        assert float(loads(body, exact=False)["b"][0]) == 0.1
+
+    @pytest.mark.parametrize("depth", [900, 985, 1023, 1024, 1025, 2000])
+    def test_is_no_deeper_than_the_strict_one(self, depth: int) -> None:
+        body = b"[" * depth + b"]" * depth
+
+        assert outcome(loads, body)[0] == outcome(read_strictly, body)[0]
+
+
+def outcome(read: Callable[[bytes], Any], body: bytes) -> tuple[str, str]:
+    """Return what comes of reading `body`."""
+    try:
+        return "read", repr(read(body))
+    except json.JSONDecodeError as error:
+        return "refused", error.msg
 
 
 class TestWhatIsRefused:

@@ -1,15 +1,17 @@
 """Every value is stored exactly or refused: research cases A to E of the test plan, by name."""
 
 import json
-from datetime import datetime, timedelta
+from collections.abc import Callable
+from datetime import datetime, timedelta, timezone
 from decimal import Decimal
 from typing import Any
 
 import pytest
-from hypothesis import assume, given
+from hypothesis import assume, given, settings
 from hypothesis import strategies as st
 from pydantic import ValidationError
 
+from common.canonical import canonical_bytes
 from common.contracts.currencies import EXPONENTS, MAX_AMOUNT_MINOR, to_major
 from common.contracts.transactions import MAX_METADATA_KEYS, Transaction
 from common.strict_json import loads
@@ -213,6 +215,90 @@ class TestBody:
 
         assert Transaction.model_validate(loads(transaction.body)).body == transaction.body
         assert Transaction.model_validate_json(transaction.body).body == transaction.body
+
+
+OPTIONAL_TEXT = st.none() | st.text(
+    st.characters(exclude_categories=["C", "Z"]) | st.just(" "), min_size=1, max_size=40
+)
+PLACES = st.none() | st.fixed_dictionaries(
+    {},
+    optional={
+        "city": OPTIONAL_TEXT,
+        "region": OPTIONAL_TEXT,
+        "country": st.sampled_from([None, "DE", "BR"]),
+        "latitude": st.none() | st.integers(-90, 90) | st.floats(-90, 90),
+        "longitude": st.none() | st.integers(-180, 180) | st.floats(-180, 180),
+    },
+)
+METADATA = st.none() | st.dictionaries(
+    st.from_regex(r"[a-z][a-z0-9_]{0,10}", fullmatch=True),
+    st.booleans() | st.integers(-(10**15), 10**15) | st.floats(-1e15, 1e15) | OPTIONAL_TEXT.filter(bool),
+    max_size=8,
+)
+TIMES = st.datetimes(
+    datetime(1971, 1, 1),  # noqa: DTZ001 - the strategy adds an offset
+    datetime(2998, 12, 31),  # noqa: DTZ001
+    timezones=st.integers(-14 * 60, 14 * 60).map(lambda minutes: timezone(timedelta(minutes=minutes))),
+)
+
+
+def plain_canonical(transaction: Transaction) -> dict[str, Any]:
+    """Return the canonical form as the model's own serializer has it."""
+    found: dict[str, Any] = transaction.model_dump(mode="json", exclude_none=True)
+    found["amount"] = str(to_major(transaction.amount_minor, transaction.currency))
+    found["event_time"] = transaction.event_time.isoformat()
+    return found
+
+
+class TestCanonicalForm:
+    @settings(max_examples=400)
+    @given(
+        minor=st.integers(0, MAX_AMOUNT_MINOR),
+        currency=st.sampled_from(["EUR", "JPY", "KWD"]),
+        changes=st.fixed_dictionaries(
+            {"event_time": TIMES.map(datetime.isoformat)},
+            optional={
+                "customer_id": OPTIONAL_TEXT.filter(bool),
+                "user_agent": OPTIONAL_TEXT,
+                "channel": st.sampled_from([None, "web", "pos"]),
+                "transaction_type": st.sampled_from(["payment", "refund"]),
+                "ip_address": st.none() | st.ip_addresses().map(str),
+                "payment_method": st.sampled_from(
+                    [None, {}, {"type": None}, {"type": "card", "card_bin": "411111"}]
+                ),
+                "location": PLACES,
+                "merchant_location": PLACES,
+                "metadata": METADATA,
+            },
+        ),
+    )
+    def test_is_what_the_model_itself_writes(
+        self, minor: int, currency: str, changes: dict[str, Any]
+    ) -> None:
+        body = {
+            **transaction_body(),
+            **changes,
+            "currency": currency,
+            "amount": str(to_major(minor, currency)),
+        }
+        try:
+            transaction = Transaction.model_validate(body)
+        except ValidationError:  # a card number by chance, or a float that is not kept
+            return
+
+        assert transaction.canonical == plain_canonical(transaction)
+        assert list(transaction.canonical) == list(plain_canonical(transaction))
+        assert transaction.body == canonical_bytes(plain_canonical(transaction))
+
+    def test_is_the_same_for_one_that_was_not_checked(self) -> None:
+        checked = make_transaction(metadata={"a": 1}, location={"city": "Köln"})
+
+        made = Transaction.model_construct(
+            **{name: getattr(checked, name) for name in Transaction.model_fields}
+        )
+
+        assert made.body == checked.body
+        assert made.amount_minor == checked.amount_minor
 
 
 class TestUnknownFields:
@@ -446,6 +532,58 @@ class TestCardNumbers:
     )
     def test_are_told_from_times_and_counts(self, value: object) -> None:
         assert from_json(metadata={"at": value}).metadata == {"at": value}
+
+
+def only(name: str) -> Callable[[str], dict[str, Any]]:
+    return lambda text: {name: text}
+
+
+FREE_FIELDS: dict[str, Callable[[str], dict[str, Any]]] = {
+    **{name: only(name) for name in IDENTIFIERS},
+    "user_agent": lambda text: {"user_agent": f"Mozilla/5.0 {text}"},
+    "email": lambda text: {"email": f"{text.replace(' ', '')}@example.org"},
+    "phone_number": lambda text: {"phone_number": text},
+    "payment_method.type": lambda text: {"payment_method": {"type": text}},
+    "payment_method.card_token": lambda text: {"payment_method": {"card_token": text}},
+    "location.city": lambda text: {"location": {"city": text}},
+    "merchant_location.region": lambda text: {"merchant_location": {"region": text}},
+    "metadata.note": lambda text: {"metadata": {"note": f"paid with {text}"}},
+    "metadata.nothing": lambda text: {"metadata": {"nothing": 0, "note": text}},
+    "metadata": lambda _text: {"metadata": {"k4111111111111111": 1}},
+}
+
+
+class TestCardNumbersInFreeText:
+    @pytest.mark.parametrize("field", FREE_FIELDS)
+    @pytest.mark.parametrize("number", [CARD, "4111 1111 1111 1111", "5555-5555-5555-4444"])
+    def test_are_refused_and_the_field_is_named(self, field: str, number: str) -> None:
+        with pytest.raises(ValidationError) as caught:
+            make_transaction(**FREE_FIELDS[field](number))
+
+        named = {problem["loc"] for problem in caught.value.errors()}
+        assert named == {tuple(field.replace("nothing", "note").split("."))}
+        assert number not in str(caught.value)
+        assert CARD not in str(caught.value)
+
+    @pytest.mark.parametrize("number", ["+4915112345678", "+49 151 1234 5678", "0049 151 12345678"])
+    def test_are_told_from_phone_numbers(self, number: str) -> None:
+        for last in range(10):
+            text = number[:-1] + str(last)
+
+            assert make_transaction(phone_number=text).phone_number == text
+
+    def test_are_told_from_ids(self) -> None:
+        changes = {
+            "transaction_id": "550e8400-e29b-41d4-a716-446655440000",
+            "counterparty_id": "BE68539007547034",
+            "device_id": "4111111111111111aaaaaaaaaaaaaaaa",
+            "session_id": "1767225600000000000",
+            "metadata": {"account_created_at": 1767225600000},
+        }
+
+        canonical = make_transaction(**changes).canonical
+
+        assert {name: canonical[name] for name in changes} == changes
 
 
 class TestMetadata:
