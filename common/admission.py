@@ -34,8 +34,8 @@ class Admission:
         self,
         *,
         work: str,
-        target_s: float = 0.1,
-        floor: int = 64,
+        target_s: float = 0.15,
+        floor: int = 32,
         start: int = 256,
         most: int = 1024,
         clock: Callable[[], float] = time.perf_counter,
@@ -61,14 +61,18 @@ class Admission:
         """Hold a place while the block runs; entering raises `OverloadedError` when there is none."""
         return self._place
 
+    def is_full(self) -> bool:
+        """Say whether one more request would find no place."""
+        self._measure()
+        return max(self._arrived, self.in_flight) >= self.limit
+
     def arrive(self) -> bool:
-        """Count a request from its headers until `depart`; False, and not counted, when it would find no place.
+        """Count a request from its headers until `depart`; False, and counted as refused, when it finds no place.
 
         So a whole burst that is read at once is not begun only because none of it has come as far as its place.
         """
-        self._measure()
-        if max(self._arrived, self.in_flight) >= self.limit:
-            self._note_refusal()
+        if self.is_full():
+            self.note_refusal()
             return False
         self._arrived += 1
         return True
@@ -81,7 +85,7 @@ class Admission:
         """Take a place, which `leave` gives back; raises `OverloadedError`."""
         self._measure()
         if self.in_flight >= self.limit:
-            self._note_refusal()
+            self.note_refusal()
             raise OverloadedError
         self.in_flight += 1
 
@@ -91,7 +95,8 @@ class Admission:
         self.in_flight -= 1
         self._done += 1.0
 
-    def _note_refusal(self) -> None:
+    def note_refusal(self) -> None:
+        """Count somebody who found no place."""
         self._reached = True
         self._refused.inc()
 

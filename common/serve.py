@@ -9,6 +9,7 @@ from pydantic import ValidationError
 from pydantic_core import ErrorDetails
 
 from common.app import Service, SettingsT, create_app
+from common.connections import ConnectionLimits, guarded_protocol
 from common.errors import StartupError
 from common.settings import load_settings
 
@@ -30,6 +31,9 @@ def serve(service: Service[SettingsT]) -> None:
             app,
             host=settings.host,
             port=settings.port,
+            http=guarded_protocol(
+                ConnectionLimits(head_s=settings.head_timeout_s, body_s=settings.body_timeout_s)
+            ),
             timeout_graceful_shutdown=settings.graceful_shutdown_s,
             access_log=False,
             log_config=None,

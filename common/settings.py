@@ -56,6 +56,10 @@ class ServiceSettings(BaseSettings):
     graceful_shutdown_s: int = Field(
         10, ge=1, le=300, description="seconds that running requests get to finish"
     )
+    head_timeout_s: float = Field(
+        10, gt=0, description="seconds a client gets to send a request's headers before 408"
+    )
+    body_timeout_s: float = Field(30, gt=0, description="seconds it then gets to send the body before 408")
     max_body_bytes: int = Field(65_536, ge=1024, description="longest request body that is read")
     user_service_url: str = Field(
         "http://127.0.0.1:8001", description="where tokens and public keys come from"

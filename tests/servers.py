@@ -25,13 +25,20 @@ async def serving(
     *,
     http: type[asyncio.Protocol] | Literal["auto"] = "auto",
     lifespan: Literal["on", "off"] = "off",
+    keep_alive_s: int = 5,
 ) -> AsyncIterator[str]:
     """Serve `app` in this event loop, over connections of the kind `http`, and yield its base URL."""
     # asyncio turns off Nagle's algorithm only for sockets that say they are TCP
     listener = socket.socket(socket.AF_INET, socket.SOCK_STREAM, socket.IPPROTO_TCP)
     listener.bind(("127.0.0.1", 0))
     config = uvicorn.Config(
-        app, log_config=None, http=http, lifespan=lifespan, timeout_graceful_shutdown=1, access_log=False
+        app,
+        log_config=None,
+        access_log=False,
+        http=http,
+        lifespan=lifespan,
+        timeout_keep_alive=keep_alive_s,
+        timeout_graceful_shutdown=1,
     )
     server = uvicorn.Server(config)
     task = asyncio.create_task(server.serve(sockets=[listener]))
