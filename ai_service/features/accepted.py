@@ -3,13 +3,12 @@
 import time
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
-from functools import cached_property
 
 from common.contracts.institutions import Institution
 from common.contracts.transactions import Transaction
 from common.errors import PlatformError
 
-MAX_AHEAD_S = 300
+MAX_AHEAD_US = 300 * 1_000_000
 _EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 
 
@@ -40,6 +39,7 @@ class AcceptedTransaction:
     """What every later stage sees of a transaction.
 
     `amount_base_minor` is the amount in minor units of the institution's base currency; None when no rate is known.
+    `event_time_us` and `received_at_us` are the two times in microseconds since 1970-01-01 UTC.
     """
 
     transaction: Transaction
@@ -49,21 +49,17 @@ class AcceptedTransaction:
     accepted_by: str
     request_id: str
     timer: StageTimer = field(default_factory=StageTimer, compare=False)
+    event_time_us: int = field(init=False, compare=False)
+    received_at_us: int = field(init=False, compare=False)
+
+    def __post_init__(self) -> None:
+        object.__setattr__(self, "event_time_us", microseconds(self.transaction.event_time))
+        object.__setattr__(self, "received_at_us", microseconds(self.received_at))
 
     @property
     def institution_id(self) -> str:
         """Return whose transaction this is."""
         return self.institution.institution_id
-
-    @cached_property
-    def event_time_us(self) -> int:
-        """Return the event time in microseconds since 1970-01-01 UTC."""
-        return microseconds(self.transaction.event_time)
-
-    @cached_property
-    def received_at_us(self) -> int:
-        """Return the time of receipt in microseconds since 1970-01-01 UTC."""
-        return microseconds(self.received_at)
 
 
 def microseconds(time: datetime) -> int:
@@ -82,6 +78,7 @@ def accept(
     request_id: str,
 ) -> AcceptedTransaction:
     """Return `transaction` as accepted at `now`; raises `EventTimeAheadError`."""
-    if (transaction.event_time - now).total_seconds() > MAX_AHEAD_S:
+    accepted = AcceptedTransaction(transaction, institution, amount_base_minor, now, accepted_by, request_id)
+    if accepted.event_time_us - accepted.received_at_us > MAX_AHEAD_US:
         raise EventTimeAheadError
-    return AcceptedTransaction(transaction, institution, amount_base_minor, now, accepted_by, request_id)
+    return accepted

@@ -1,81 +1,57 @@
-"""The velocity state in this process: typed arrays that grow, and a snapshot of them."""
+"""The velocity state in this process: observed transaction by transaction, copied for snapshots."""
 
 import hashlib
 import threading
 from collections import OrderedDict
-from collections.abc import Sequence
-from dataclasses import dataclass, field
+from collections.abc import Mapping, Sequence
+from ipaddress import IPv4Address, IPv6Address
 
 import numpy as np
 from numpy.typing import NDArray
 
 from ai_service.features import kernel
 from ai_service.features.accepted import AcceptedTransaction
-from ai_service.features.velocity import LONGEST_WINDOW_US, Entity, Reading, VelocityReading
+from ai_service.features.copying import StateCopier
+from ai_service.features.state import StateArrays, Unsaved, VelocityState, empty_state
+from ai_service.features.velocity import Entity, Reading, VelocityReading
 from common.contracts.geoip import GeoLocation
-from common.contracts.transactions import Transaction
 
-STATE_VERSION = 1
 MAX_UNSAVED = 100_000
-_FIRST_ROWS = 1 << 12
-_MAX_LOAD = 0.6
-_NO_PLACE = np.zeros(3, dtype=np.int64)
-_ENTITIES = len(Entity)
-
-
-@dataclass
-class StateArrays:
-    """Everything a snapshot holds; all arrays are int64."""
-
-    table: NDArray[np.int64]
-    slots: NDArray[np.int64]
-    events: NDArray[np.int64]
-    buckets: NDArray[np.int64]
-    seen: NDArray[np.int64]
-    counters: NDArray[np.int64]
-    sequences: dict[str, int] = field(default_factory=dict)
-
-
-def empty_state() -> StateArrays:
-    """Return the state of a store that has seen nothing."""
-    counters = np.zeros(kernel.COUNTERS, dtype=np.int64)
-    counters[kernel.EVENTS_FREE] = counters[kernel.BUCKETS_FREE] = kernel.NONE
-    return StateArrays(
-        table=np.zeros((_FIRST_ROWS, 2), dtype=np.int64),
-        slots=np.zeros((_FIRST_ROWS, kernel.SLOT_COLUMNS), dtype=np.int64),
-        events=np.zeros((_FIRST_ROWS, 4), dtype=np.int64),
-        buckets=np.zeros((_FIRST_ROWS, 4), dtype=np.int64),
-        seen=np.zeros((_FIRST_ROWS, 2), dtype=np.int64),
-        counters=counters,
-    )
+_SHAPE = (len(Entity), len(Reading))
+_NAN = float("nan")
 
 
 class VelocityStore:
     """Counts transactions by entity and window; `observe` reads and adds in one step.
 
     A transaction is counted once, however often it is observed. Until `saved` is told of it, a repeated
-    observation returns the first reading again, so that a retry is scored as the first try was.
+    observation returns the first reading again, so that a retry is scored as the first try was; also when the
+    process was started again in between.
     """
 
-    def __init__(self, state: StateArrays | None = None) -> None:
-        self._state = state or empty_state()
-        self._unsaved: OrderedDict[int, tuple[bytes, VelocityReading]] = OrderedDict()
+    def __init__(self, begin: StateArrays | None = None) -> None:
+        begin = begin or empty_state()
+        self._state = VelocityState(begin)
+        self._sequences = dict(begin.sequences)
+        self._unsaved = OrderedDict(begin.unsaved)
         self._lock = threading.Lock()
 
     def observe(self, accepted: AcceptedTransaction, location: GeoLocation) -> VelocityReading:
         """Return what was known before `accepted`, then count it, unless it is older than the longest window."""
-        transaction_key = _key(accepted.institution_id, "transaction", accepted.transaction.transaction_id)
+        transaction, institution_id = accepted.transaction, accepted.institution.institution_id
+        name = institution_id, transaction.transaction_id
         with self._lock:
-            body, known = self._unsaved.get(transaction_key, (b"", None))
-            if known is not None and body == accepted.transaction.body:
-                return known
-            counted = accepted.received_at_us - accepted.event_time_us < LONGEST_WINDOW_US
-            is_new = self._note_seen(transaction_key, accepted) if counted else False
-            is_new |= known is not None  # the first try failed, and this is another transaction by that id
-            values = self._observe(accepted, location, add=counted and is_new)
-            reading = VelocityReading(values, self._next_sequence(accepted.institution_id), counted)
-            if is_new:
-                self._unsaved[transaction_key] = (accepted.transaction.body, reading)
+            unsaved = self._unsaved.get(name)
+            if unsaved is not None and _is_of(unsaved, transaction.body):
+                return unsaved.reading
+            # the first try failed, and this is another transaction by that id
+            again = unsaved is not None
+            answer, values = self._observe(accepted, location, again=again)
+            sequence = self._sequences.get(institution_id, 0) + 1
+            self._sequences[institution_id] = sequence
+            reading = VelocityReading(values, sequence, answer != kernel.TOO_OLD)
+            if answer == kernel.ADDED:
+                self._unsaved[name] = Unsaved(transaction.body, False, reading)
                 if len(self._unsaved) > MAX_UNSAVED:
                     self._unsaved.popitem(last=False)
             return reading
@@ -83,150 +59,96 @@ class VelocityStore:
     def saved(self, institution_id: str, transaction_ids: Sequence[str]) -> None:
         """Forget the readings of transactions whose decisions are durable now."""
         for transaction_id in transaction_ids:
-            self._unsaved.pop(_key(institution_id, "transaction", transaction_id), None)
+            self._unsaved.pop((institution_id, transaction_id), None)
 
     def restore(
         self, accepted: AcceptedTransaction, location: GeoLocation, *, observed_sequence: int
     ) -> None:
         """Count a decided transaction again after a restart, unless the snapshot already holds it."""
+        institution_id = accepted.institution_id
         with self._lock:
-            transaction_key = _key(
-                accepted.institution_id, "transaction", accepted.transaction.transaction_id
-            )
-            counted = accepted.received_at_us - accepted.event_time_us < LONGEST_WINDOW_US
-            if counted and self._note_seen(transaction_key, accepted):
-                self._observe(accepted, location, add=True)
-            sequences = self._state.sequences
-            sequences[accepted.institution_id] = max(
-                sequences.get(accepted.institution_id, 0), observed_sequence
-            )
+            self._observe(accepted, location, again=False)
+            self._unsaved.pop((institution_id, accepted.transaction.transaction_id), None)
+            self._sequences[institution_id] = max(self._sequences.get(institution_id, 0), observed_sequence)
 
     def copy_state(self) -> StateArrays:
-        """Return a copy of everything, for a snapshot."""
+        """Return the state of one moment, for a snapshot; others may observe meanwhile, so run it in a thread."""
+        copier = StateCopier(self._state, self._lock)
+        copier.catch_up()
         with self._lock:
-            state, used = self._state, self._state.counters
-            return StateArrays(
-                table=state.table.copy(),
-                slots=state.slots[: used[kernel.SLOTS_USED]].copy(),
-                events=state.events[: used[kernel.EVENTS_USED]].copy(),
-                buckets=state.buckets[: used[kernel.BUCKETS_USED]].copy(),
-                seen=state.seen.copy(),
-                counters=used.copy(),
-                sequences=dict(state.sequences),
-            )
+            arrays = copier.finish()
+            counters = self._state.counters.copy()
+            sequences, unsaved = dict(self._sequences), list(self._unsaved.items())
+        return StateArrays(
+            **arrays,
+            counters=counters,
+            sequences=sequences,
+            unsaved={
+                name: each if each.is_digest else Unsaved(_digest(each.body), True, each.reading)
+                for name, each in unsaved
+            },
+        )
+
+    def sizes(self) -> Mapping[str, int]:
+        """Return how much is kept: entities, transactions, events, buckets, rings; and how much was evicted."""
+        return self._state.sizes()
 
     def _observe(
-        self, accepted: AcceptedTransaction, location: GeoLocation, *, add: bool
-    ) -> NDArray[np.int64]:
-        if add:
-            self._make_room()
-        state = self._state
-        values = np.empty((_ENTITIES, len(Reading)), dtype=np.int64)
-        kernel.observe(
-            _entity_keys(accepted),
-            accepted.event_time_us,
-            accepted.amount_base_minor or 0,
-            _place(location),
-            add,
-            state.table,
-            state.slots,
-            state.events,
-            state.buckets,
-            state.counters,
-            values,
-        )
-        return values
-
-    def _note_seen(self, transaction_key: int, accepted: AcceptedTransaction) -> bool:
-        """Return whether the transaction is new, and remember it until it leaves the longest window."""
-        state = self._state
-        row = kernel.find(state.seen, transaction_key)
-        if state.seen[row, 0] == transaction_key:
-            return False
-        state.seen[row] = (transaction_key, accepted.event_time_us)
-        state.counters[kernel.SEEN_USED] += 1
-        if state.counters[kernel.SEEN_USED] > _MAX_LOAD * len(state.seen):
-            oldest = accepted.received_at_us - LONGEST_WINDOW_US
-            bigger = np.zeros((2 * len(state.seen), 2), dtype=np.int64)
-            state.counters[kernel.SEEN_USED] = kernel.rehash(state.seen, bigger, oldest)
-            state.seen = bigger
-        return True
-
-    def _next_sequence(self, institution_id: str) -> int:
-        number = self._state.sequences.get(institution_id, 0) + 1
-        self._state.sequences[institution_id] = number
-        return number
-
-    def _make_room(self) -> None:
-        """Double whatever could overflow while one transaction is added."""
-        state, used = self._state, self._state.counters
-        if used[kernel.TABLE_USED] + _ENTITIES > _MAX_LOAD * len(state.table):
-            bigger = np.zeros((2 * len(state.table), 2), dtype=np.int64)
-            kernel.rehash(state.table, bigger, 0)
-            state.table = bigger
-        state.slots = _with_room(state.slots, used[kernel.SLOTS_USED] + _ENTITIES)
-        state.events = _with_room(state.events, used[kernel.EVENTS_USED] + _ENTITIES)
-        state.buckets = _with_room(state.buckets, used[kernel.BUCKETS_USED] + 2 * _ENTITIES)
+        self, accepted: AcceptedTransaction, location: GeoLocation, *, again: bool
+    ) -> tuple[int, NDArray[np.int64]]:
+        names, values = _names(accepted), np.empty(_SHAPE, np.int64)
+        event_time, received_at = accepted.event_time_us, accepted.received_at_us
+        latitude, longitude = location.latitude, location.longitude
+        while True:
+            answer = kernel.observe(
+                names,
+                event_time,
+                received_at,
+                accepted.amount_base_minor or 0,
+                _NAN if latitude is None else latitude,
+                _NAN if longitude is None else longitude,
+                again,
+                *self._state.arrays,
+                values,
+            )
+            if answer != kernel.NEEDS_ROOM:
+                return answer, values
+            self._state.make_room(received_at=received_at)
 
 
-def _with_room(rows: NDArray[np.int64], needed: int) -> NDArray[np.int64]:
-    if needed <= len(rows):
-        return rows
-    bigger = np.zeros((max(2 * len(rows), needed, _FIRST_ROWS), rows.shape[1]), dtype=np.int64)
-    bigger[: len(rows)] = rows
-    return bigger
+def _is_of(unsaved: Unsaved, body: bytes) -> bool:
+    return unsaved.body == (_digest(body) if unsaved.is_digest else body)
 
 
-def _entity_keys(accepted: AcceptedTransaction) -> NDArray[np.int64]:
-    """Return one 64-bit key per entity, 0 where the transaction does not name it."""
-    transaction, institution = accepted.transaction, accepted.institution_id
-    named = _named_entities(transaction)
-    keys = np.zeros(_ENTITIES, dtype=np.int64)
-    for entity, value in named.items():
-        if value:
-            keys[entity] = _key(institution, entity.name, value)
-    return keys
+def _digest(body: bytes) -> bytes:
+    return hashlib.sha256(body).digest()
 
 
-def _named_entities(transaction: Transaction) -> dict[Entity, str | None]:
-    customer, method = transaction.customer_id, transaction.payment_method
-    return {
-        Entity.CUSTOMER: customer,
-        Entity.CARD: method.card_token if method else None,
-        Entity.DEVICE: transaction.device_id,
-        Entity.IP: str(transaction.ip_address) if transaction.ip_address else None,
-        Entity.MERCHANT: transaction.merchant_id,
-        Entity.COUNTERPARTY: transaction.counterparty_id,
-        Entity.CUSTOMER_DEVICE: _pair(customer, transaction.device_id),
-        Entity.CUSTOMER_MERCHANT: _pair(customer, transaction.merchant_id),
-        Entity.CUSTOMER_COUNTERPARTY: _pair(customer, transaction.counterparty_id),
-    }
+def _names(accepted: AcceptedTransaction) -> bytes:
+    """Return the names the kernel makes keys of; identifiers hold no control characters, so NUL separates safely."""
+    transaction = accepted.transaction
+    method, address = transaction.payment_method, transaction.ip_address
+    card = "" if method is None else method.card_token or ""
+    return (
+        f"{accepted.institution.institution_id}\0{transaction.transaction_id}\0{transaction.customer_id}\0{card}\0"
+        f"{transaction.device_id or ''}\0{'' if address is None else _address(address)}\0"
+        f"{transaction.merchant_id or ''}\0{transaction.counterparty_id or ''}"
+    ).encode()
 
 
-def _pair(left: str, right: str | None) -> str | None:
-    return f"{left}\0{right}" if right else None
-
-
-def _key(*parts: str) -> int:
-    """Return a non-zero signed 64-bit key; identifiers hold no control characters, so NUL separates safely."""
-    digest = hashlib.blake2b("\0".join(parts).encode(), digest_size=8).digest()
-    return int.from_bytes(digest, "little", signed=True) or 1
-
-
-def _place(location: GeoLocation) -> NDArray[np.int64]:
-    if location.latitude is None or location.longitude is None:
-        return _NO_PLACE
-    return np.array([1, round(location.latitude * 1e6), round(location.longitude * 1e6)], dtype=np.int64)
+def _address(address: IPv4Address | IPv6Address) -> str:
+    """Return a short name for an address; an IPv4 one has at most eight digits."""
+    return f"{int(address):x}" if address.version == 4 else f"{int(address):032x}"
 
 
 def warm_up() -> None:
     """Compile the kernels, so that the first transaction does not wait for it."""
-    state = empty_state()
-    values = np.empty((_ENTITIES, len(Reading)), dtype=np.int64)
-    keys = np.arange(1, _ENTITIES + 1, dtype=np.int64)
-    for time in (0, 1):
+    state = VelocityState(empty_state())
+    values = np.empty(_SHAPE, dtype=np.int64)
+    for number in range(2):
         kernel.observe(
-            keys, time, 0, _NO_PLACE, True, state.table, state.slots, state.events, state.buckets,
-            state.counters, values,
-        )  # fmt: skip
-    kernel.rehash(state.table, np.zeros_like(state.table), 0)
+            f"i\0{number}\0customer\0card\0\0\0\0".encode(), 1, 1, 0, _NAN, _NAN, False, *state.arrays, values
+        )
+    StateCopier(state, threading.Lock()).finish()
+    kernel.rehash(state.used_rows("table"), np.zeros_like(state.used_rows("table")), 0)
+    kernel.count_from(state.used_rows("seen"), 0)

@@ -5,12 +5,13 @@ A window ends at the transaction's event time t and excludes the transaction its
 holds t and the 6 or 29 before it: everything observed so far in those hours or days counts.
 
 Exact events are kept until they are two hours older than the newest of their entity, hours for 48 hours and days
-for 60 days: a transaction that comes later than that sees the part that was kept.
+for 60 days: a transaction that comes later than that sees the part that was kept. An entity whose newest transaction
+is 30 days older than the one that is received is forgotten: it is read as never seen, and counted from anew.
 All attempts count, whatever their outcome. State is integers only, so that every store gives the same bits.
 """
 
-from dataclasses import dataclass
 from enum import IntEnum
+from typing import NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
@@ -65,12 +66,11 @@ class Reading(IntEnum):
     LAST_LONGITUDE_E6 = 15
 
 
-@dataclass(frozen=True)
-class VelocityReading:
+class VelocityReading(NamedTuple):
     """What the store knew just before a transaction was added.
 
     `values` is int64, one row per `Entity`, one column per `Reading`; `KNOWN` is 0 in rows of entities that the
-    transaction does not name, 1 for one never seen before, 2 for one seen before. `observed_sequence` numbers the
+    transaction does not name, 1 for one never seen before (or forgotten), 2 for one seen before. `observed_sequence` numbers the
     institution's observations. `counted` is false when the transaction was too old to be added.
     """
 

@@ -4,10 +4,12 @@ import asyncio
 from collections.abc import Mapping
 from dataclasses import dataclass
 from datetime import datetime
+from functools import partial
 from pathlib import Path
 from typing import Any
 
 import structlog
+from prometheus_client import Gauge
 from sqlalchemy import Connection
 
 from ai_service.features.accepted import AcceptedTransaction
@@ -21,6 +23,9 @@ from common.contracts.institutions import Institution
 from common.contracts.transactions import Transaction
 from common.writer import DatabaseWriter
 
+SIZES = ("entities", "transactions", "events", "buckets", "rings")
+VELOCITY_SIZE = Gauge("assay_velocity_size", "How much the velocity state keeps.", ["of"])
+VELOCITY_EVICTIONS = Gauge("assay_velocity_evictions", "Entities evicted since the velocity state began.")
 _log = structlog.get_logger()
 
 
@@ -48,6 +53,7 @@ def restore_velocity(connection: Connection, path: Path, *, now_ms: int) -> Velo
             _restore(store, parse_record(body))
             restored += 1
     _log.info("velocity.restored", decisions=restored)
+    _expose(store)
     return store
 
 
@@ -69,11 +75,25 @@ class SnapshotKeeper:
     async def write(self) -> None:
         """Write one snapshot.
 
-        Positions are read before the state is copied: what was saved by then had been observed by then.
+        Positions are read before the state is copied: what was saved by then had been observed by then. Copying and
+        writing happen in a thread, so that nobody waits for them.
         """
         positions = await self.reader.run(repository.last_sequences)
-        state = self.store.copy_state()
-        await asyncio.to_thread(write_snapshot, self.path, Snapshot(state, positions))
+        await asyncio.to_thread(self._write, positions)
+
+    def _write(self, positions: Mapping[str, int]) -> None:
+        write_snapshot(self.path, Snapshot(self.store.copy_state(), positions))
+
+
+def _expose(store: VelocityStore) -> None:
+    """Show the sizes of `store` on /metrics, as they are when somebody looks."""
+    for what in SIZES:
+        VELOCITY_SIZE.labels(what).set_function(partial(_size, store, what))
+    VELOCITY_EVICTIONS.set_function(partial(_size, store, "evicted"))
+
+
+def _size(store: VelocityStore, what: str) -> int:
+    return store.sizes()[what]
 
 
 def _fitting_snapshot(path: Path, last_sequences: Mapping[str, int]) -> Snapshot:

@@ -31,6 +31,21 @@ class TestSnapshot:
         assert reading.observed_sequence == 51
         assert reading.values[0, 1] == 50
 
+    def test_gives_back_the_readings_of_what_was_not_saved(self, tmp_path: Path) -> None:
+        store = VelocityStore()
+        for number in range(3):
+            store.observe(make_accepted(transaction_id=f"tx-{number}"), NOWHERE)
+        store.saved("ins_test", ["tx-1"])
+        path = tmp_path / "velocity.npz"
+        write_snapshot(path, Snapshot(store.copy_state(), {}))
+
+        restored = VelocityStore(read_snapshot(path).state)
+        retried = restored.observe(make_accepted(transaction_id="tx-2"), NOWHERE)
+        saved = restored.observe(make_accepted(transaction_id="tx-1"), NOWHERE)
+
+        assert (retried.values[0, 1], retried.observed_sequence, retried.counted) == (2, 3, True)
+        assert saved.values[0, 1] == 3, "what was saved is no longer known by its first reading"
+
     def test_refuses_a_missing_file(self, tmp_path: Path) -> None:
         with pytest.raises(SnapshotRefusedError):
             read_snapshot(tmp_path / "none.npz")

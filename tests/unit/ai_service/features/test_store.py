@@ -1,11 +1,16 @@
-from dataclasses import dataclass, field
+import threading
+from collections.abc import Iterator
+from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime, timedelta
+from itertools import chain
 
 import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from ai_service.features.accepted import AcceptedTransaction
+from ai_service.features.state import POOLS, GrowingRows, empty_state
 from ai_service.features.store import VelocityStore
 from ai_service.features.velocity import (
     DAY_US,
@@ -18,6 +23,8 @@ from ai_service.features.velocity import (
 )
 from common.contracts.geoip import GeoLocation, GeoStatus
 from tests.factories import LIVE, make_accepted
+from tests.unit.ai_service.features.plain_velocity import PlainVelocity
+from tests.unit.ai_service.features.streams import Pace, stream
 
 NOWHERE = GeoLocation(status=GeoStatus.UNKNOWN)
 START = datetime(2026, 3, 1, 12, tzinfo=UTC)
@@ -158,13 +165,195 @@ class TestVelocityStore:
 
         assert reading.values[Entity.CUSTOMER, Reading.COUNT_1H] == 1
 
-    def test_a_copied_state_goes_on_with_the_same_bits(self) -> None:
+
+class TestAgainstPlainVelocity:
+    @pytest.mark.parametrize(
+        ("seed", "pace"),
+        [
+            (1, Pace(step_s=1)),
+            (2, Pace(step_s=300, late_s=20_000)),
+            (3, Pace(step_s=4000, late_s=40_000, late_share=0.4)),
+            (4, Pace(step_s=100_000, late_s=2_000_000, late_share=0.5)),
+            (5, Pace(step_s=400_000, late_s=3_000_000, things=12)),
+        ],
+    )
+    def test_gives_the_same_bits_over_a_long_stream(self, seed: int, pace: Pace) -> None:
+        store, plain = VelocityStore(), PlainVelocity()
+        for accepted, location in stream(seed, 1500, pace):
+            store.saved(accepted.institution_id, [accepted.transaction.transaction_id])
+
+            reading = store.observe(accepted, location)
+
+            assert reading.values.tolist() == plain.observe(accepted, location)
+
+    def test_gives_the_same_bits_where_events_are_so_many_that_they_are_indexed(self) -> None:
+        store, plain = VelocityStore(), PlainVelocity()
+        most_rings = 0
+        paces = (Pace(step_s=1.5, late_s=1500, things=1), Pace(step_s=2000, things=1))
+        for accepted, location in chain(stream(6, 3500, paces[0]), _later(stream(7, 200, paces[1]))):
+            store.saved(accepted.institution_id, [accepted.transaction.transaction_id])
+            reading = store.observe(accepted, location)
+
+            most_rings = max(most_rings, store.sizes()["rings"])
+            assert reading.values.tolist() == plain.observe(accepted, location)
+
+        assert most_rings > 0
+        assert store.sizes()["rings"] == 0, "a ring is given back once there is little to index"
+
+
+class TestUpkeep:
+    def test_what_nobody_named_for_thirty_days_is_evicted(self) -> None:
         store = VelocityStore()
-        for number in range(500):
-            store.observe(make_accepted(transaction_id=f"tx-{number}"), NOWHERE)
+        for accepted, location in stream(1, 2000, Pace(step_s=3600, things=100_000)):
+            store.observe(accepted, location)
+
+        sizes = store.sizes()
+        per_month = 30 * 24
+        assert sizes["entities"] < 1.3 * per_month * 9
+        assert sizes["transactions"] < 2 * per_month
+        assert sizes["events"] <= sizes["entities"] + 20
+        assert sizes["buckets"] < 3 * sizes["entities"]
+        assert sizes["evicted"] > 2000
+
+    def test_memory_for_what_was_evicted_is_used_again(self) -> None:
+        store = VelocityStore()
+        used = []
+        for number, (accepted, location) in enumerate(stream(1, 6000, Pace(step_s=7200, things=100_000))):
+            store.observe(accepted, location)
+            if number % 2000 == 1999:
+                state = store.copy_state()
+                used.append([len(getattr(state, name)) for name in POOLS])
+
+        assert used[1] == pytest.approx(used[0], rel=0.2)
+        assert used[2] == pytest.approx(used[0], rel=0.2)
+
+    def test_the_ids_that_were_seen_do_not_take_more_room_than_thirty_days_need(self) -> None:
+        store = VelocityStore()
+        for number in range(9000):
+            event_time = START + timedelta(hours=number)
+            store.observe(
+                make_accepted(transaction_id=f"tx-{number}", event_time=event_time.isoformat()), NOWHERE
+            )
+
+        assert len(store.copy_state().seen) == len(empty_state().seen)
+
+
+class TestCopyState:
+    def test_goes_on_with_the_same_bits(self) -> None:
+        store = VelocityStore()
+        for accepted, location in stream(3, 1500, Pace(step_s=30, late_s=600, things=2)):
+            store.observe(accepted, location)
         copy = VelocityStore(store.copy_state())
 
-        readings = [each.observe(make_accepted(transaction_id="next"), NOWHERE) for each in (store, copy)]
+        for accepted, location in stream(4, 500, Pace(step_s=30, things=2)):
+            readings = [each.observe(accepted, location) for each in (store, copy)]
 
-        assert np.array_equal(readings[0].values, readings[1].values)
-        assert readings[0].observed_sequence == readings[1].observed_sequence == 501
+            assert np.array_equal(readings[0].values, readings[1].values)
+            assert readings[0].observed_sequence == readings[1].observed_sequence
+
+    def test_is_the_state_of_one_moment_however_much_is_observed_meanwhile(self) -> None:
+        store, observed = VelocityStore(), list(stream(5, 4000, Pace(step_s=1, late_s=60, things=20)))
+        copies = []
+
+        def observe_all() -> None:
+            for accepted, location in observed:
+                store.observe(accepted, location)
+
+        observer = threading.Thread(target=observe_all)
+        observer.start()
+        while observer.is_alive():
+            copies.append(store.copy_state())
+        observer.join()
+
+        part_way = [copy for copy in copies if 0 < sum(copy.sequences.values()) < len(observed)]
+        assert part_way
+        for copy in part_way[:: max(1, len(part_way) // 5)]:
+            done = sum(copy.sequences.values())
+            replayed, restored = VelocityStore(), VelocityStore(copy)
+            for accepted, location in observed[:done]:
+                replayed.observe(accepted, location)
+            for accepted, location in observed[done:]:
+                readings = [each.observe(accepted, location) for each in (replayed, restored)]
+                assert readings[0].observed_sequence == readings[1].observed_sequence
+                assert np.array_equal(readings[0].values, readings[1].values)
+
+    def test_holds_the_first_reading_of_what_was_not_saved_so_that_a_retry_does_not_count_itself(
+        self,
+    ) -> None:
+        store = VelocityStore()
+        saved, unsaved = make_accepted(transaction_id="saved"), make_accepted(transaction_id="unsaved")
+        store.observe(saved, NOWHERE)
+        store.saved(saved.institution_id, ["saved"])
+        first = store.observe(unsaved, NOWHERE)
+
+        copy = VelocityStore(store.copy_state())
+        retried = copy.observe(unsaved, NOWHERE)
+        after = copy.observe(make_accepted(transaction_id="next"), NOWHERE)
+
+        assert retried.values[Entity.CUSTOMER, Reading.COUNT_1H] == 1
+        assert np.array_equal(retried.values, first.values)
+        assert retried.observed_sequence == first.observed_sequence
+        assert after.values[Entity.CUSTOMER, Reading.COUNT_1H] == 2
+
+    def test_another_transaction_by_an_unsaved_id_is_counted_for_itself_after_a_restart_too(self) -> None:
+        store = VelocityStore()
+        store.observe(make_accepted(), NOWHERE)
+
+        copy = VelocityStore(store.copy_state())
+        copy.observe(make_accepted(customer_id="customer-2"), NOWHERE)
+        after = copy.observe(make_accepted(transaction_id="tx-2", customer_id="customer-2"), NOWHERE)
+
+        assert after.values[Entity.CUSTOMER, Reading.COUNT_1H] == 1
+
+    def test_what_was_saved_after_it_is_no_longer_unsaved_once_it_is_restored(self) -> None:
+        store, accepted = VelocityStore(), make_accepted()
+        store.observe(accepted, NOWHERE)
+
+        copy = VelocityStore(store.copy_state())
+        copy.restore(accepted, NOWHERE, observed_sequence=1)
+
+        assert copy.copy_state().unsaved == {}
+        reading = copy.observe(make_accepted(transaction_id="tx-2"), NOWHERE)
+        assert reading.values[Entity.CUSTOMER, Reading.COUNT_1H] == 1
+        assert reading.observed_sequence == 2
+
+
+class TestGrowingRows:
+    def test_keep_what_they_hold_and_begin_with_zeros(self) -> None:
+        begin = np.arange(12, dtype=np.int64).reshape(-1, 3)
+        growing = GrowingRows(begin, rows=4)
+
+        for rows in (5, 100_000):
+            growing.grow(rows)
+
+            assert growing.rows.shape == (rows, 3)
+            assert np.array_equal(growing.rows[:4], begin)
+            assert not growing.rows[4:].any()
+
+    def test_leave_alone_the_rows_that_somebody_holds(self) -> None:
+        begin = np.arange(12, dtype=np.int64).reshape(-1, 3)
+        growing = GrowingRows(begin, rows=4)
+        held = growing.rows
+
+        growing.grow(100)
+        growing.rows[0] = 7
+
+        assert np.array_equal(held, begin)
+        assert np.array_equal(growing.rows[1:4], begin[1:])
+
+
+def _later(
+    transactions: Iterator[tuple[AcceptedTransaction, GeoLocation]],
+) -> Iterator[tuple[AcceptedTransaction, GeoLocation]]:
+    """Let a stream follow another one: three hours on, and with ids of its own."""
+    for accepted, location in transactions:
+        moved = accepted.transaction.model_copy(
+            update={
+                "transaction_id": f"later-{accepted.transaction.transaction_id}",
+                "event_time": accepted.transaction.event_time + timedelta(hours=3),
+            }
+        )
+        yield (
+            replace(accepted, transaction=moved, received_at=accepted.received_at + timedelta(hours=3)),
+            location,
+        )
