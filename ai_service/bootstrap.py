@@ -25,7 +25,7 @@ from ai_service.ml.predictor import FraudModel
 from ai_service.ml.registry import ModelRefusedError, load_current
 from ai_service.policies.policy import built_in_policies
 from ai_service.rules.catalog import starter_ruleset
-from ai_service.scoring import repository
+from ai_service.scoring import repository, saving
 from ai_service.scoring.drafts import Drafts
 from ai_service.scoring.enrichment import Enrichment
 from ai_service.scoring.history import DecisionHistory
@@ -76,6 +76,7 @@ async def build(settings: AiSettings) -> AsyncIterator[Mapping[str, Any]]:
         velocity = await threads.reader.run(
             lambda c: restore_velocity(c, settings.velocity_snapshot, now_ms=epoch_ms())
         )
+        await threads.writer.run(saving.warm_up)
         calls = await stack.enter_async_context(open_service_calls(settings, client_id="ai_service"))
         circuits = {target: Circuit(target, failures_to_open=FAILED_DELIVERIES) for target in (ALERT, AUDIT)}
         publisher = await _publisher(settings, calls, threads, velocity=velocity, circuits=circuits)
@@ -163,6 +164,7 @@ async def _publisher(
             calls.tokens,
             circuit=circuits[AUDIT],
         ),
+        circuits=circuits,
         velocity=velocity,
         max_waiting=settings.max_waiting,
     )

@@ -25,6 +25,7 @@ class BulkInsert:
         self._table = table
         self._ignore_repeats = ignore_repeats
         self._statement = PreparedStatement(self._made)
+        self.warm_up = self._statement.warm_up
 
     def run(self, connection: Connection, rows: Sequence[Row]) -> int:
         """Insert `rows`, each with a value for every column of the table, in order; return how many were new."""
@@ -49,6 +50,7 @@ class BulkDelete:
     def __init__(self, table: Table, *, fixed: str, one_of: str) -> None:
         self._fixed, self._one_of, self._table = table.c[fixed], table.c[one_of], table
         self._statement = PreparedStatement(self._made)
+        self.warm_up = self._statement.warm_up
 
     def run(self, connection: Connection, fixed: str, values: Sequence[str]) -> None:
         """Delete the rows that have `fixed` and one of `values`."""
@@ -81,6 +83,11 @@ class PreparedStatement:
                 None, None, error, base, hide_parameters=True, dialect=dialect
             ) from error
         return cursor
+
+    def warm_up(self, connection: Connection) -> None:
+        """Make the text for every size now, so that no batch waits for it."""
+        for size in SIZES:
+            self._compiled(connection.dialect, size)
 
     def _compiled(self, dialect: Dialect, size: int) -> str:
         positional: Dialect = cast("Any", type(dialect))(

@@ -11,8 +11,8 @@ import orjson
 
 
 def canonical_bytes(value: Any) -> bytes:  # noqa: ANN401 - any JSON value
-    """Return the canonical JSON of `value` (dicts, lists, strings, integers, floats, booleans, None)."""
-    return orjson.dumps(value, option=orjson.OPT_SORT_KEYS)
+    """Return the canonical JSON of `value` (dicts, lists, strings, numbers, booleans, UTC times, None)."""
+    return orjson.dumps(value, option=orjson.OPT_SORT_KEYS | orjson.OPT_UTC_Z)
 
 
 def sha256_hex(data: bytes) -> str:

@@ -116,7 +116,7 @@ def log_request(request: RunningRequest, **facts: Any) -> None:  # noqa: ANN401 
         "request_id": request.request_id,
         "event": "request.answered",
         "level": "info",
-        "timestamp": utc_now().isoformat().replace("+00:00", "Z"),
+        "timestamp": utc_now(),
     }
     _lines.write_soon(_dumps(_hide_secrets(None, "", event)))
 
@@ -182,7 +182,7 @@ class _ToStructlog(logging.Handler):
 
 def _dumps(event: Any, **_options: Any) -> str:  # noqa: ANN401 - structlog's serializer protocol
     try:
-        return orjson.dumps(event, default=str).decode()
+        return orjson.dumps(event, default=str, option=orjson.OPT_UTC_Z).decode()
     except TypeError:  # lone surrogates, huge integers, odd keys: slower, but the line is written
         return json.dumps(event, default=str, skipkeys=True)
 

@@ -64,6 +64,11 @@ class Outbox:
         self._insert = BulkInsert(table)
         self._delete = BulkDelete(table, fixed="target", one_of="subject_id")
 
+    def warm_up(self, connection: Connection) -> None:
+        """Make the statements over many rows now, so that no batch waits for them."""
+        self._insert.warm_up(connection)
+        self._delete.warm_up(connection)
+
     def add(self, connection: Connection, entries: Sequence[OutboxEntry], *, now: int, lease_ms: int) -> None:
         """Write `entries`, leased for `lease_ms` to the one who is about to tell them."""
         due_at = now + lease_ms

@@ -3,6 +3,7 @@
 import asyncio
 import queue
 import threading
+import time
 from collections.abc import Callable
 from contextlib import suppress
 from typing import Any, TypeVar
@@ -11,6 +12,7 @@ from sqlalchemy import Connection, Engine
 
 from common.errors import UnavailableError
 
+CHECK_AFTER_S = 5.0
 ResultT = TypeVar("ResultT")
 _Job = tuple[Callable[[Connection], Any], asyncio.AbstractEventLoop, "asyncio.Future[Any]"]
 
@@ -49,15 +51,32 @@ class DatabaseWriter:
         self._engine.dispose()
 
     def _run(self) -> None:
+        connection: Connection | None = None
+        used_at = 0.0
         while (taken := self._jobs.get()) is not None:
             job, loop, done = taken
             try:
-                with self._engine.begin() as connection:
+                if connection is not None and time.monotonic() - used_at > CHECK_AFTER_S:
+                    _give_up(connection)  # the pool sees whether it still works
+                    connection = None
+                connection = connection or self._engine.connect()
+                with connection.begin():
                     result = job(connection)
             except Exception as error:  # noqa: BLE001 - the boundary: the error belongs to the one who waits
+                _give_up(connection)
+                connection = None
                 _answer(loop, _fail, done, error)
             else:
                 _answer(loop, _finish, done, result)
+            used_at = time.monotonic()
+        _give_up(connection)
+
+
+def _give_up(connection: Connection | None) -> None:
+    """Close a connection that may be broken; the next job opens another."""
+    if connection is not None:
+        with suppress(Exception):
+            connection.close()
 
 
 def _answer(

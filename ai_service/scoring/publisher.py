@@ -22,6 +22,7 @@ from ai_service.scoring.repository import AlreadySaved
 from ai_service.scoring.saving import Saved, forget_told, save_batch
 from ai_service.scoring.telling import SLOW_S, Telling
 from common.batches import Batches, Results
+from common.circuit import Circuit
 from common.contracts.decisions import Deliveries, DeliveryStatus
 from common.failpoints import failpoint
 from common.http import Delivery
@@ -44,14 +45,15 @@ class Publisher:
         *,
         alerts: AlertClient,
         logs: LogClient,
+        circuits: Mapping[str, Circuit],
         velocity: VelocityStore,
         max_waiting: int,
     ) -> None:
         self._writer = writer
         self._alerts = alerts
         self._logs = logs
-        self._alert_telling = Telling(ALERT)
-        self._audit_telling = Telling(AUDIT)
+        self._alert_telling = Telling(ALERT, circuits[ALERT])
+        self._audit_telling = Telling(AUDIT, circuits[AUDIT])
         self._velocity = velocity
         self._batches: Batches[Draft, Answer] = Batches(
             self.publish, name="decisions", max_waiting=max_waiting
@@ -113,7 +115,10 @@ class Publisher:
 
     async def _save(self, drafts: Sequence[Draft]) -> list[Saved | AlreadySaved]:
         failpoint("decisions.before_begin")
-        saved = await self._committed(partial(save_batch, drafts=drafts))
+        inline = [
+            telling.target for telling in (self._alert_telling, self._audit_telling) if telling.is_worth_it
+        ]
+        saved = await self._committed(partial(save_batch, drafts=drafts, inline=inline))
         failpoint("decisions.after_commit")
         for draft in drafts:
             self._velocity.saved(draft.accepted.institution_id, [draft.accepted.transaction.transaction_id])

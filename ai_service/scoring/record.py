@@ -86,13 +86,13 @@ def make_draft(  # noqa: PLR0913 - a record joins what every stage found
         "decision_id": decision_id,
         "decision_sequence": None,
         "transaction_id": accepted.transaction.transaction_id,
-        "outcome": decision.outcome.value,
-        "policy_outcome": decision.policy_outcome.value,
-        "mode": decision.policy.mode.value,
+        "outcome": decision.outcome,
+        "policy_outcome": decision.policy_outcome,
+        "mode": decision.policy.mode,
         "risk_score": round(decision.risk_score),
         "fraud_probability": decision.fraud_probability,
         "confidence": explanation.confidence,
-        "risk_level": decision.risk_level.value,
+        "risk_level": decision.risk_level,
         "reasons": [_sorted_fields(reason) for reason in explanation.reasons],
         "signals": None if explanation.signals is None else dict(sorted(explanation.signals.items())),
         "rule_hits": [_rule_hit(hit) for hit in decision.rule_hits],
@@ -100,24 +100,24 @@ def make_draft(  # noqa: PLR0913 - a record joins what every stage found
         "ruleset_version": ruleset_version,
         "policy_version": decision.policy.version,
         "enrichment": {"geo": _geo(location)},
-        "degraded": [part.value for part in degradations(accepted, location, decision)],
+        "degraded": degradations(accepted, location, decision),
         "review_id": None,
         "timings_ms": dict(sorted(accepted.timer.laps.items())),
-        "created_at": created_at.isoformat().replace("+00:00", "Z"),
+        "created_at": created_at,
         "schema_version": DECISION_SCHEMA_VERSION,
     }
     institution = accepted.institution
     record = {
-        "kind": RecordKind.DECISION.value,
+        "kind": RecordKind.DECISION,
         "schema_version": DECISION_SCHEMA_VERSION,
         "institution": {
             "institution_id": institution.institution_id,
-            "mode": institution.mode.value,
+            "mode": institution.mode,
             "base_currency": institution.base_currency,
         },
         "transaction": orjson.Fragment(accepted.transaction.body),
         "accepted": {
-            "received_at": accepted.received_at.isoformat(),
+            "received_at": accepted.received_at,
             "accepted_by": accepted.accepted_by,
             "request_id": accepted.request_id,
             "amount_base_minor": accepted.amount_base_minor,
@@ -146,8 +146,8 @@ def make_draft(  # noqa: PLR0913 - a record joins what every stage found
 def answer_bytes(answer: Mapping[str, Any], deliveries: Deliveries) -> bytes:
     """Return the answer as it goes to the caller: the same bytes for a fresh decision and for a saved one."""
     ordered = {name: answer[name] for name in _ANSWER_FIELDS}
-    ordered["deliveries"] = {"alert": deliveries.alert.value, "audit": deliveries.audit.value}
-    return orjson.dumps(ordered)
+    ordered["deliveries"] = {"alert": deliveries.alert, "audit": deliveries.audit}
+    return orjson.dumps(ordered, option=orjson.OPT_UTC_Z)
 
 
 def degradations(
@@ -212,7 +212,7 @@ def audit_record(
     """Return what log_service is told, as `AuditRecord` has it: the canonical bytes and what it files them by."""
     return {
         "record_id": answer["decision_id"],
-        "kind": RecordKind.DECISION.value,
+        "kind": RecordKind.DECISION,
         "institution_id": institution["institution_id"],
         "institution_mode": institution["mode"],
         "sequence": answer["decision_sequence"],
@@ -238,25 +238,24 @@ def parse_record(body: bytes) -> dict[str, Any]:
 def _rule_hit(hit: RuleHit) -> dict[str, Any]:
     rule = hit.rule
     return {
-        "action": rule.action.value,
+        "action": rule.action,
         "error": hit.error,
-        "mode": rule.mode.value,
+        "mode": rule.mode,
         "rule_id": rule.rule_id,
         "version": rule.version,
     }
 
 
 def _geo(location: GeoLocation) -> dict[str, Any]:
-    kind = location.network_kind
     return {
         "asn": location.asn,
         "city": location.city,
         "country": location.country,
         "latitude": location.latitude,
         "longitude": location.longitude,
-        "network_kind": None if kind is None else kind.value,
+        "network_kind": location.network_kind,
         "region": location.region,
-        "status": location.status.value,
+        "status": location.status,
     }
 
 
@@ -265,5 +264,5 @@ def _sorted_fields(reason: Reason) -> dict[str, Any]:
         "code": reason.code,
         "contribution": reason.contribution,
         "message": reason.message,
-        "source": reason.source.value,
+        "source": reason.source,
     }

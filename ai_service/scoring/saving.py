@@ -31,8 +31,12 @@ class Saved:
     body: bytes
 
 
-def save_batch(connection: Connection, drafts: Sequence[Draft], told: Told) -> list[Saved | AlreadySaved]:
+def save_batch(
+    connection: Connection, drafts: Sequence[Draft], told: Told, *, inline: Collection[str] = (ALERT, AUDIT)
+) -> list[Saved | AlreadySaved]:
     """Write a batch in the running transaction: keys, decisions, outbox rows; `told` rows go away.
+
+    Rows of the targets in `inline` are leased to the one who tells them next; the others are the relay's at once.
 
     Answers each draft with what was saved, now or before. Only drafts whose key is new get a sequence number.
     """
@@ -45,11 +49,18 @@ def save_batch(connection: Connection, drafts: Sequence[Draft], told: Told) -> l
         for draft in drafts
         if draft.decision_id in fresh
     }
-    _insert_decisions(connection, list(saved.values()))
+    _insert_decisions(connection, list(saved.values()), inline)
     repeats = [draft for draft in drafts if draft.decision_id not in fresh]
     earlier = _already_saved(connection, repeats) if repeats else {}
     failpoint("decisions.before_commit")
     return [saved.get(draft.decision_id) or earlier[_key(draft)] for draft in drafts]
+
+
+def warm_up(connection: Connection) -> None:
+    """Make the statements over many rows now, so that no payer waits for them."""
+    _add_keys.warm_up(connection)
+    _add_decisions.warm_up(connection)
+    _outbox.warm_up(connection)
 
 
 def forget_told(connection: Connection, told: Told) -> None:
@@ -103,14 +114,19 @@ _add_decisions = BulkInsert(decisions)
 _advance = PreparedStatement(_advancing)
 
 
-def _insert_decisions(connection: Connection, saved: Sequence[Saved]) -> None:
+def _insert_decisions(connection: Connection, saved: Sequence[Saved], inline: Collection[str]) -> None:
     if not saved:
         return
     _add_decisions.run(connection, [_row(entry) for entry in saved])
     failpoint("decisions.after_decisions")
-    entries = [OutboxEntry(AUDIT, entry.draft.decision_id) for entry in saved]
-    entries += [OutboxEntry(ALERT, entry.draft.decision_id) for entry in saved if entry.draft.flagged]
-    _outbox.add(connection, entries, now=epoch_ms(), lease_ms=LEASE_MS)
+    now = epoch_ms()
+    for target, entries in ((AUDIT, saved), (ALERT, [entry for entry in saved if entry.draft.flagged])):
+        _outbox.add(
+            connection,
+            [OutboxEntry(target, entry.draft.decision_id) for entry in entries],
+            now=now,
+            lease_ms=LEASE_MS if target in inline else 0,
+        )
     failpoint("decisions.after_outbox")
 
 
@@ -126,9 +142,9 @@ def _row(entry: Saved) -> Row:
         draft.accepted.transaction.customer_id,
         draft.accepted.event_time_us // 1000,
         int(draft.created_at.timestamp() * 1000),
-        answer["outcome"],
-        answer["policy_outcome"],
-        answer["risk_level"],
+        str(answer["outcome"]),
+        str(answer["policy_outcome"]),
+        str(answer["risk_level"]),
         draft.flagged,
         answer["schema_version"],
         entry.body,

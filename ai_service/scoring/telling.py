@@ -5,6 +5,7 @@ from collections.abc import Awaitable, Callable
 
 import structlog
 
+from common.circuit import Circuit
 from common.http import Delivery
 
 SLOW_S = 0.025
@@ -18,15 +19,23 @@ class Telling:
     their own; after a few failed ones the client's circuit is open, and only the relay tries.
     """
 
-    def __init__(self, target: str, *, clock: Callable[[], float] = time.perf_counter) -> None:
+    def __init__(
+        self, target: str, circuit: Circuit, *, clock: Callable[[], float] = time.perf_counter
+    ) -> None:
         self.target = target
+        self._circuit = circuit
         self._clock = clock
         self._started: dict[int, float] = {}
         self._number = 0
 
+    @property
+    def is_worth_it(self) -> bool:
+        """Whether the next batch will be told inline, as far as can be said now."""
+        return not self._circuit.is_open and not self._is_slow()
+
     async def tell(self, call: Callable[[], Awaitable[Delivery]]) -> Delivery:
         """Return what became of `call`, or that it was not tried; never raises."""
-        if self._is_slow():
+        if not self.is_worth_it:
             return Delivery(self.target, delivered=False, error="not tried")
         self._number += 1
         number = self._number
