@@ -34,7 +34,7 @@ class Admission:
         self,
         *,
         work: str,
-        target_s: float = 0.15,
+        target_s: float = 0.12,
         floor: int = 32,
         start: int = 256,
         most: int = 1024,
