@@ -83,6 +83,8 @@ class Rounds:
         items, batches = target.batches()
         before = cpu_by_name(target.pids)
         run = self._wrk(target, connections=connections, seconds=seconds)
+        if run.acknowledged == 0:
+            raise BenchError(f"{target.name} acknowledged nothing: {run}")
         used = {name: after - before[name] for name, after in cpu_by_name(target.pids).items()}
         used["wrk"] = run.client_cpu_s
         items_after, batches_after = target.batches()
@@ -102,7 +104,7 @@ class Rounds:
     def _wrk(self, target: Target, *, connections: int, seconds: float) -> WrkRun:
         head_file = self.folder / "head"
         head_file.write_bytes(target.head())
-        run = run_wrk(
+        return run_wrk(
             target.url,
             target.stream,
             tag=self.next_tag(),
@@ -111,9 +113,6 @@ class Rounds:
             seconds=seconds,
             core=self.cores.others,
         )
-        if run.acknowledged == 0:
-            raise BenchError(f"{target.name} acknowledged nothing: {run}")
-        return run
 
 
 def _line(measured: Measured) -> str:

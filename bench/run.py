@@ -89,9 +89,9 @@ class Bench:
             )
             products = self._products(until_done)
             targets = self._targets(until_done, products)
-            for target in targets:
-                self.say(f"Filling the caches of {target.name}")
-                self.rounds.fill_caches(target)
+            for product in products.values():
+                self.say(f"Filling the caches of {product.name}")
+                self.rounds.fill_caches(product)
             yield from self._floor(hop, "before")
             self.rounds.run(targets, rounds=self.size.rounds, seconds=self.size.seconds)
             yield from self._floor(hop, "after")

@@ -186,7 +186,7 @@ def running_naive(
     database = folder / "naive.db"
     log_settings = {
         "S3_ENDPOINT_URL": product.stack.url("object_store"),
-        "S3_BUCKET": f"{name}-archive".replace("_", "-"),
+        "S3_BUCKET": f"{name}-archive".lower().replace("_", "-"),
         "S3_ACCESS_KEY_ID": ACCESS_KEY_ID,
         "S3_SECRET_ACCESS_KEY": SECRET_ACCESS_KEY,
     }

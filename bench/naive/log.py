@@ -6,6 +6,7 @@ from typing import Annotated, Any
 
 import boto3
 import orjson
+from botocore.config import Config
 from fastapi import Body, FastAPI, Request
 
 from bench.naive.settings import LogSettings
@@ -22,6 +23,7 @@ async def lifespan(app: FastAPI) -> AsyncIterator[None]:
         region_name="us-east-1",
         aws_access_key_id=settings.s3_access_key_id,
         aws_secret_access_key=settings.s3_secret_access_key.get_secret_value(),
+        config=Config(s3={"addressing_style": "path"}),
     )
     app.state.s3.create_bucket(Bucket=settings.s3_bucket)
     yield

@@ -68,7 +68,7 @@ app = FastAPI(lifespan=lifespan)
 
 def session(request: Request) -> Iterator[Session]:
     """Open a session for one request."""
-    with Session(request.app.state.engine) as opened:
+    with Session(request.app.state.engine, expire_on_commit=False) as opened:
         yield opened
 
 
