@@ -80,13 +80,13 @@ def fdatasync_ms(folder: Path) -> float:
 
 
 @contextmanager
-def alone() -> Iterator[None]:
+def alone(lock: Path = LOCK) -> Iterator[None]:
     """Hold the lock of all benches on this machine; raises `BenchError` when another one runs."""
-    with LOCK.open("a") as file:
+    with lock.open("a") as file:
         try:
             fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except OSError:
-            raise BenchError(f"Another bench runs on this machine ({LOCK} is locked).") from None
+            raise BenchError(f"Another bench runs on this machine ({lock} is locked).") from None
         yield
 
 
