@@ -1,17 +1,23 @@
 """The models the bench serves with, trained by the product's own training and kept between runs."""
 
-import subprocess
-import sys
 from collections.abc import Sequence
+from contextlib import suppress
+from dataclasses import replace
 from pathlib import Path
 
+import numpy as np
 import orjson
 
 from ai_service.features.definitions import FEATURE_NAMES
+from ai_service.ml.examples import replay, simulated_rates
+from ai_service.ml.registry import ModelRefusedError, load_current
+from ai_service.ml.simulator import simulate
+from ai_service.ml.training import SIMULATION_START, save, train
 from ai_service.settings import AiSettings
 from bench.errors import BenchError
-from local_stack.child import PROJECT
+from common.clock import utc_now
 
+SEED, CUSTOMERS, DAYS = 7, 1500, 30
 LEAN_FEATURES = Path(__file__).with_name("lean_features.txt")
 TAKES_OTHER_MODELS = "rules_file" in AiSettings.model_fields
 """Whether ai_service computes what its model names, and reads its rules from a file."""
@@ -26,20 +32,17 @@ def lean_features() -> tuple[str, ...]:
     return tuple(name for name in FEATURE_NAMES if name in wanted)
 
 
-def provide_model(models_dir: Path, *options: str) -> Path:
-    """Train a model unless a fitting one is there, and return its folder; raises `BenchError`."""
-    command = [
-        sys.executable,
-        "-m",
-        "ai_service.ml.training",
-        "--if-missing",
-        "--models-dir",
-        str(models_dir),
-    ]
-    finished = subprocess.run([*command, *options], cwd=PROJECT, check=False, capture_output=True, text=True)
-    if finished.returncode != 0:
-        raise BenchError(f"The model could not be trained:\n{finished.stdout}{finished.stderr}")
-    return current_folder(models_dir)
+def provide_model(models_dir: Path, features: Sequence[str]) -> Path:
+    """Train a model on `features` unless a fitting one is there, and return its folder; raises `TrainingError`."""
+    with suppress(ModelRefusedError):
+        load_current(models_dir, expected_features=features)
+        return current_folder(models_dir)
+    payments = simulate(seed=SEED, customers=CUSTOMERS, days=DAYS, start=SIMULATION_START)
+    examples = replay(payments, rates=simulated_rates(SIMULATION_START), advance=_nothing)
+    columns = [FEATURE_NAMES.index(name) for name in features]
+    chosen = replace(examples, rows=np.ascontiguousarray(examples.rows[:, columns]))
+    trained = train(chosen, seed=SEED, advance=_nothing)
+    return save(models_dir, trained, name="bench", seed=SEED, now=utc_now(), features=features)
 
 
 def current_folder(models_dir: Path) -> Path:
@@ -52,3 +55,7 @@ def feature_names(folder: Path) -> Sequence[str]:
     """Return the features that a saved model takes."""
     names: Sequence[str] = orjson.loads((folder / "manifest.json").read_bytes())["features"]
     return names
+
+
+def _nothing() -> None:
+    """Show no progress: training takes seconds."""

@@ -40,11 +40,10 @@ def provide_variant(name: str, home: Path) -> Variant:
     names = lean_features() if is_lean else FEATURE_NAMES
     rules = LEAN_RULES if name == LEAN else FULL_RULES
     models_dir = home / "models" / ("lean" if is_lean else "full")
-    options = ("--features", ",".join(names)) if is_lean else ()
     return Variant(
         name,
         models_dir,
-        model_folder=provide_model(models_dir, *options),
+        model_folder=provide_model(models_dir, names),
         rules_file=write_rules(home / "rules" / f"{name.lower()}.yaml", generated_rules(rules, names)),
         rules=rules,
     )

@@ -6,7 +6,7 @@ Earlier ones train the trees, later ones calibrate them, the latest ones measure
 
 import io
 import platform
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
@@ -122,8 +122,16 @@ def train(examples: Examples, *, seed: int, advance: Callable[[], object]) -> Tr
     return TrainedModel(estimator, calibration, evaluation)
 
 
-def save(models_dir: Path, trained: TrainedModel, *, name: str, seed: int, now: datetime) -> Path:
-    """Save the model as data, make it the champion, and return its folder."""
+def save(
+    models_dir: Path,
+    trained: TrainedModel,
+    *,
+    name: str,
+    seed: int,
+    now: datetime,
+    features: Sequence[str] = FEATURE_NAMES,
+) -> Path:
+    """Save the model, which was trained on `features`, as data; make it the champion, and return its folder."""
     arrays = arrays_bytes(extract_trees(trained.estimator))
     pickled = io.BytesIO()
     joblib.dump(trained.estimator, pickled)
@@ -137,7 +145,7 @@ def save(models_dir: Path, trained: TrainedModel, *, name: str, seed: int, now: 
             "simulated_only": True,
             "note": SIMULATED_NOTE,
             "seed": seed,
-            "features": FEATURE_NAMES,
+            "features": tuple(features),
             "library_versions": library_versions(),
             "metrics": trained.evaluation.as_dict(),
             "calibration": to_saved(trained.calibration),
@@ -146,7 +154,7 @@ def save(models_dir: Path, trained: TrainedModel, *, name: str, seed: int, now: 
         }
     )
     folder = save_model(models_dir, manifest, arrays=arrays, estimator=pickled.getvalue())
-    load_model(folder, expected_features=FEATURE_NAMES)
+    load_model(folder, expected_features=features)
     make_current(models_dir, folder)
     return folder
 
