@@ -41,12 +41,14 @@ from common.circuit import Circuit
 from common.clock import epoch_ms
 from common.db import Database, open_database, writing_engine
 from common.errors import StartupError
+from common.pools import open_pool
 from common.relay import InlineSender, Relay
 from common.service_calls import ServiceCalls, open_service_calls
 from common.writer import DatabaseWriter
 
 MIGRATIONS = Path(__file__).parent / "migrations"
 LOOKUP_TIMEOUT_S = 2.0
+HISTORY_QUEUE = 32
 FAILED_DELIVERIES = 3  # in a row, before a target is left to the relay
 RELAY_TIMEOUT_S = 10.0
 
@@ -87,11 +89,16 @@ async def build(settings: AiSettings) -> AsyncIterator[Mapping[str, Any]]:
             velocity, threads.reader, settings.velocity_snapshot, settings.velocity_snapshot_s
         )
         alert_relay, audit_relay = await _relays(settings, calls, threads, circuits)
+        history_pool = await stack.enter_async_context(
+            open_pool("history", workers=1, queue=HISTORY_QUEUE, refusal="Too many look-ups are waiting.")
+        )
         loops = (rates.keep_fresh, scorer.publisher.flush, alert_relay.run, audit_relay.run, keeper.run)
         async with running(*loops):
             yield {
                 "scorer": scorer,
-                "history": DecisionHistory(threads.reader, scorer.publisher, model, settings.models_dir),
+                "history": DecisionHistory(
+                    threads.reader, history_pool, scorer.publisher, model, settings.models_dir
+                ),
                 "deadline_ms": settings.deadline_ms,
                 "hot_door": settings.hot_door,
                 "admissions": {(b"POST", b"/v1/score"): scorer.admission},

@@ -99,16 +99,17 @@ async def wanted(  # noqa: PLR0917 - one parameter for each filter of the API
     )
 
 
-@router.get("/transactions", tags=["decisions"])
+@router.get("/transactions", tags=["decisions"], response_model=TransactionPage)
 async def list_transactions(
     caller: CanRead,
     history: HistoryDep,
     wanted: Annotated[DecisionFilter, Depends(wanted)],
     limit: Annotated[int, Query(ge=1, le=MAX_PAGE)] = 50,
     cursor: Annotated[str | None, Query(max_length=64, description="next_cursor of the page before")] = None,
-) -> TransactionPage:
+) -> Response:
     """Return the caller's scored transactions, newest first, a page at a time."""
-    return await history.page(caller.institution_id, wanted, cursor=cursor, limit=limit)
+    page = await history.page(caller.institution_id, wanted, cursor=cursor, limit=limit)
+    return Response(page, media_type="application/json")
 
 
 def _answered(answer: Answer) -> Response:

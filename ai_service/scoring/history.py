@@ -1,6 +1,6 @@
 """Looks up what was decided: one decision, explained on request, and pages of transactions."""
 
-import asyncio
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 
@@ -19,6 +19,7 @@ from common.contracts.decisions import (
 )
 from common.cursors import from_cursor, to_cursor
 from common.errors import NotFoundError, PlatformError
+from common.pools import BoundedPool
 from common.writer import DatabaseWriter
 
 
@@ -32,9 +33,13 @@ class ModelGoneError(PlatformError):
 
 @dataclass(frozen=True)
 class DecisionHistory:
-    """Answers questions about saved decisions of one institution at a time."""
+    """Answers questions about saved decisions of one institution at a time.
+
+    Pages and explanations are made in `pool`: a page takes as long as twenty transactions, which would wait for it.
+    """
 
     reader: DatabaseWriter
+    pool: BoundedPool
     publisher: Publisher
     model: FraudModel
     models_dir: Path
@@ -49,21 +54,17 @@ class DecisionHistory:
         scored = found.scored()
         if not explain or scored.signals is not None:
             return scored
-        return await asyncio.to_thread(self._explained, scored, found)
+        return await self.pool.run(lambda: self._explained(scored, found))
 
     async def page(
         self, institution_id: str, wanted: DecisionFilter, *, cursor: str | None, limit: int
-    ) -> TransactionPage:
-        """Return a page of transactions, newest first; raises `CursorInvalidError`."""
+    ) -> bytes:
+        """Return a page of transactions, newest first, as JSON; raises `CursorInvalidError`."""
         before, told = from_cursor(cursor), self.publisher.told_lately()
         rows = await self.reader.run(
             lambda c: repository.list_decisions(c, institution_id, wanted, before=before, limit=limit + 1)
         )
-        items = tuple(_summary(_without(row, told)) for row in rows[:limit])
-        more = len(rows) > limit
-        return TransactionPage(
-            items=items, next_cursor=to_cursor(items[-1].decision.decision_sequence) if more else None
-        )
+        return await self.pool.run(lambda: _page(rows, told, limit=limit))
 
     def _explained(self, scored: ScoredTransaction, found: AlreadySaved) -> ScoredTransaction:
         model = self._model(scored.model.name, scored.model.version)
@@ -80,6 +81,12 @@ class DecisionHistory:
             return load_model(self.models_dir / name / version)
         except (ModelRefusedError, OSError):
             raise ModelGoneError from None
+
+
+def _page(rows: Sequence[AlreadySaved], told: frozenset[tuple[str, str]], *, limit: int) -> bytes:
+    items = tuple(_summary(_without(row, told)) for row in rows[:limit])
+    cursor = to_cursor(items[-1].decision.decision_sequence) if len(rows) > limit else None
+    return TransactionPage(items=items, next_cursor=cursor).model_dump_json().encode()
 
 
 def _without(found: AlreadySaved, told: frozenset[tuple[str, str]]) -> AlreadySaved:
