@@ -15,9 +15,10 @@ from tests.faults.stack import FaultyStack
 
 AT_RANDOM = "at a random moment"
 WHILE_STOPPING = "while it stops"
-REACHED_WITHIN_S = 30.0
+REACHED_WITHIN_S = 60.0
 READY_WITHIN_S = 60.0
 LOOK_S = 0.02
+ASK_S = 0.1
 RANDOM_WITHIN_S = (0.2, 2.0)
 STOPPING_S = (0.0, 0.4)
 
@@ -88,6 +89,10 @@ class Killed:
     away_s: float
 
 
+class DidNotStartError(Exception):
+    """A service did not come back by itself."""
+
+
 def planned_kills(*, seed: int, count: int, rounds: int) -> list[list[list[Kill]]]:
     """Return `rounds` rounds of one chain of kills for each service; together `count` kills, all points among them.
 
@@ -146,6 +151,11 @@ async def _ended(stack: FaultyStack, child: Child, kill: Kill, chosen: random.Ra
 
 
 async def _ready(child: Child) -> None:
+    """Wait until the service does its work, or ended at the point that it was started with."""
     async with asyncio.timeout(READY_WITHIN_S):
-        while not await asyncio.to_thread(child.is_ready):  # noqa: ASYNC110 - another process
-            await asyncio.sleep(LOOK_S)
+        while child.exit_status is None:
+            if await asyncio.to_thread(child.is_ready):
+                return
+            await asyncio.sleep(ASK_S)
+    if child.exit_status != -signal.SIGKILL:
+        raise DidNotStartError("\n".join(child.last_lines()))

@@ -58,6 +58,7 @@ class Load:
         self._timeout = aiohttp.ClientTimeout(total=timeout_s)
         self._bodies: dict[str, str] = {}
         self._acknowledged: list[str] = []
+        self._answered: set[str] = set()
         self._sending: set[asyncio.Task[None]] = set()
         self._session: aiohttp.ClientSession | None = None
 
@@ -84,8 +85,9 @@ class Load:
             while (missing := self.unanswered()) and time.monotonic() < deadline:
                 for transaction_id in missing:
                     await self._send(transaction_id, self._bodies[transaction_id], Wanted.DECISION, 0.0)
-                if self.unanswered():
-                    await asyncio.sleep(AGAIN_S)
+                    if self.history[-1].ending is not Ending.OK:
+                        await asyncio.sleep(AGAIN_S)
+                        break
 
     async def sees_recovery(self, *, within_s: float) -> bool:
         """Send flagged transactions one by one until an answer says that all parts work; say whether one did."""
@@ -105,7 +107,7 @@ class Load:
 
     def unanswered(self) -> list[str]:
         """Return the transactions that have no decision yet."""
-        return [each for each in self._bodies if each not in set(self._acknowledged)]
+        return [each for each in self._bodies if each not in self._answered]
 
     async def _pace(self) -> None:
         started = time.monotonic()
@@ -157,6 +159,7 @@ class Load:
             heard = {"ending": Ending.INFO, "error": type(error).__name__}
         if heard["ending"] is Ending.OK:
             self._acknowledged.append(transaction_id)
+            self._answered.add(transaction_id)
         self.history.append(
             Attempt(
                 transaction_id=transaction_id,
