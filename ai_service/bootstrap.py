@@ -18,18 +18,16 @@ from ai_service.clients.logs import LogClient
 from ai_service.clients.rates import RatesClient
 from ai_service.features import definitions
 from ai_service.features import store as velocity_store
-from ai_service.features.definitions import FEATURE_NAMES
 from ai_service.features.store import VelocityStore
 from ai_service.ml import kernels
 from ai_service.ml.predictor import FraudModel
-from ai_service.ml.registry import ModelRefusedError, load_current
 from ai_service.policies.policy import built_in_policies
-from ai_service.rules.catalog import starter_ruleset
 from ai_service.scoring import repository, saving
 from ai_service.scoring.drafts import Drafts
 from ai_service.scoring.enrichment import Enrichment
 from ai_service.scoring.history import DecisionHistory
 from ai_service.scoring.in_flight import InFlight
+from ai_service.scoring.loading import Scoring, load_scoring
 from ai_service.scoring.publisher import Publisher
 from ai_service.scoring.recovery import SnapshotKeeper, restore_velocity
 from ai_service.scoring.redelivery import relays
@@ -70,7 +68,7 @@ async def build(settings: AiSettings) -> AsyncIterator[Mapping[str, Any]]:
     """Yield what requests find in `request.state`; everything is warm when it is yielded."""
     async with AsyncExitStack() as stack:
         stack.enter_context(_only_process(settings))
-        model = await asyncio.to_thread(_warm_model, settings.models_dir)
+        scoring = await asyncio.to_thread(_warm_scoring, settings)
         database = await stack.enter_async_context(
             open_database(settings.database_url, migrations=MIGRATIONS)
         )
@@ -83,7 +81,7 @@ async def build(settings: AiSettings) -> AsyncIterator[Mapping[str, Any]]:
         circuits = {target: Circuit(target, failures_to_open=FAILED_DELIVERIES) for target in (ALERT, AUDIT)}
         publisher = await _publisher(settings, calls, threads, velocity=velocity, circuits=circuits)
         scorer, rates = await _scorer(
-            settings, calls, threads, velocity=velocity, model=model, publisher=publisher
+            settings, calls, threads, velocity=velocity, scoring=scoring, publisher=publisher
         )
         keeper = SnapshotKeeper(
             velocity, threads.reader, settings.velocity_snapshot, settings.velocity_snapshot_s
@@ -97,14 +95,14 @@ async def build(settings: AiSettings) -> AsyncIterator[Mapping[str, Any]]:
             yield {
                 "scorer": scorer,
                 "history": DecisionHistory(
-                    threads.reader, history_pool, scorer.publisher, model, settings.models_dir
+                    threads.reader, history_pool, scorer.publisher, scoring.model, settings.models_dir
                 ),
                 "deadline_ms": settings.deadline_ms,
                 "hot_door": settings.hot_door,
                 "admissions": {(b"POST", b"/v1/score"): scorer.admission},
                 "token_verifier": calls.verifier,
                 "database": database,
-                "readiness": _readiness(database, calls, rates, model),
+                "readiness": _readiness(database, calls, rates, scoring.model),
             }
             await scorer.publisher.drain()
         await keeper.write()
@@ -116,7 +114,7 @@ async def _scorer(
     threads: Threads,
     *,
     velocity: VelocityStore,
-    model: FraudModel,
+    scoring: Scoring,
     publisher: Publisher,
 ) -> tuple[TransactionScorer, RatesClient]:
     external = await calls.client(settings.external_apis_services_url, timeout_s=LOOKUP_TIMEOUT_S)
@@ -133,7 +131,7 @@ async def _scorer(
         cache_s=settings.geoip_cache_s,
         cache_size=settings.geoip_cache_size,
     )
-    rules = starter_ruleset()
+    model, rules = scoring.model, scoring.rules
     policies = built_in_policies(model_is_simulated=model.simulated_only)
     for policy in (policies.sandbox, policies.live):
         model.bands(policy.cuts)  # made once, here, rather than while a payer waits
@@ -141,6 +139,7 @@ async def _scorer(
         admission=Admission(work="score", most=settings.max_waiting),
         in_flight=InFlight(),
         enrichment=Enrichment(rates, geoip, velocity),
+        features=scoring.features,
         model=model,
         rules=rules,
         policies=policies,
@@ -162,12 +161,12 @@ async def _publisher(
     return Publisher(
         threads.writer,
         alerts=AlertClient(
-            await calls.client(settings.alert_service_url, timeout_s=delivery_s),
+            await calls.courier(settings.alert_service_url, timeout_s=delivery_s),
             calls.tokens,
             circuit=circuits[ALERT],
         ),
         logs=LogClient(
-            await calls.client(settings.log_service_url, timeout_s=delivery_s),
+            await calls.courier(settings.log_service_url, timeout_s=delivery_s),
             calls.tokens,
             circuit=circuits[AUDIT],
         ),
@@ -183,9 +182,11 @@ async def _relays(
     return relays(
         threads.writer,
         alerts=AlertClient(
-            await calls.client(settings.alert_service_url, timeout_s=RELAY_TIMEOUT_S), calls.tokens
+            await calls.courier(settings.alert_service_url, timeout_s=RELAY_TIMEOUT_S), calls.tokens
         ),
-        logs=LogClient(await calls.client(settings.log_service_url, timeout_s=RELAY_TIMEOUT_S), calls.tokens),
+        logs=LogClient(
+            await calls.courier(settings.log_service_url, timeout_s=RELAY_TIMEOUT_S), calls.tokens
+        ),
         reader=threads.reader,
         inline={
             target: InlineSender(circuit, settings.delivery_timeout_ms / 1000)
@@ -209,16 +210,13 @@ def _readiness(
     }
 
 
-def _warm_model(models_dir: Path) -> FraudModel:
-    """Load the model in use and compile every kernel, so that no transaction waits for it."""
-    try:
-        model = load_current(models_dir, expected_features=FEATURE_NAMES)
-    except ModelRefusedError as error:
-        raise StartupError(f"{error}. `make model` trains one.") from error
+def _warm_scoring(settings: AiSettings) -> Scoring:
+    """Load model and rules and compile every kernel, so that no transaction waits for it."""
+    scoring = load_scoring(settings.models_dir, settings.rules_file)
     kernels.warm_up()
     velocity_store.warm_up()
     definitions.warm_up()
-    return model
+    return scoring
 
 
 @asynccontextmanager

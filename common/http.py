@@ -1,88 +1,18 @@
 """Calls to other services: one client each, on the aiohttp transport, with the running request's id."""
 
 import asyncio
-from collections.abc import AsyncIterator, Callable
-from dataclasses import dataclass
+from collections.abc import AsyncIterator
 from typing import Any, cast
 
 import aiohttp
 import httpx
-import orjson
 from httpx_aiohttp import HttpxAiohttpClient
 
-from common.circuit import Circuit
-from common.errors import PlatformError
 from common.logging import request_id
 
 CONNECT_S = 0.3
 MAX_ANSWER_BYTES = 65_536
-PIECE_BYTES = 262_144
 _ANSWER_LIMIT = "max_answer_bytes"
-
-
-@dataclass(frozen=True, slots=True)
-class Delivery:
-    """What became of telling another service; `error` names the kind of failure, never its content.
-
-    `refused` means that the other side understood and will not take it: telling it again as it is will not help.
-    """
-
-    target: str
-    delivered: bool
-    error: str | None = None
-    refused: bool = False
-
-
-async def deliver(
-    client: httpx.AsyncClient,
-    path: str,
-    *,
-    target: str,
-    body: bytes,
-    headers: Callable[[], dict[str, str]],
-    circuit: Circuit | None = None,
-) -> Delivery:
-    """Post JSON `body` and report what became of it; never raises for anything the network can do.
-
-    While `circuit` is open nothing is sent; else it is told how the call went. Closing it is left to somebody who
-    has the time to find out.
-    """
-    if circuit is not None and circuit.is_open:
-        return Delivery(target, delivered=False, error="circuit open")
-    try:
-        all_headers = {**headers(), "Content-Type": "application/json"}
-    except PlatformError as error:  # nothing is sent, so the circuit learns nothing
-        return Delivery(target, delivered=False, error=type(error).__name__)
-    delivery = await _posted(client, path, target=target, body=body, headers=all_headers)
-    if circuit is not None:
-        if delivery.delivered or delivery.refused:
-            circuit.succeeded()
-        else:
-            circuit.failed()
-    return delivery
-
-
-async def _posted(
-    client: httpx.AsyncClient, path: str, *, target: str, body: bytes, headers: dict[str, str]
-) -> Delivery:
-    content: bytes | AsyncIterator[bytes] = body
-    if len(body) > PIECE_BYTES:  # others get a turn while a long one is sent
-        content, headers = _pieces(body), {**headers, "Content-Length": str(len(body))}
-    try:
-        response = await client.post(path, content=content, headers=headers)
-    except (httpx.HTTPError, OSError) as error:
-        return Delivery(target, delivered=False, error=type(error).__name__)
-    if response.status_code == httpx.codes.ACCEPTED:
-        if not _is_json_object(response.content):  # something else than our service answers there
-            return Delivery(target, delivered=False, error="unknown answer")
-        return Delivery(target, delivered=True)
-    refused = response.status_code in {400, 409, 413, 422}
-    return Delivery(target, delivered=False, error=f"status {response.status_code}", refused=refused)
-
-
-async def _pieces(body: bytes) -> AsyncIterator[bytes]:
-    for start in range(0, len(body), PIECE_BYTES):
-        yield body[start : start + PIECE_BYTES]
 
 
 def service_client(base_url: str, *, timeout_s: float) -> httpx.AsyncClient:
@@ -155,13 +85,6 @@ async def _bound_answer(response: httpx.Response) -> None:
         raise httpx.DecodingError("the answer is encoded in a way nobody asked for")
     limit = response.request.extensions.get(_ANSWER_LIMIT, MAX_ANSWER_BYTES)
     response.stream = _BoundedStream(cast("httpx.AsyncByteStream", response.stream), limit=limit)
-
-
-def _is_json_object(body: bytes) -> bool:
-    try:
-        return isinstance(orjson.loads(body), dict)
-    except orjson.JSONDecodeError:
-        return False
 
 
 async def _add_request_id(request: httpx.Request) -> None:

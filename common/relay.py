@@ -12,9 +12,9 @@ from sqlalchemy.exc import SQLAlchemyError
 
 from common.circuit import Circuit
 from common.clock import epoch_ms
+from common.delivery import Delivery
 from common.errors import PlatformError
 from common.failpoints import failpoint
-from common.http import Delivery
 from common.metrics import OUTBOX_OLDEST_SECONDS, OUTBOX_PENDING
 from common.outbox import MAX_BACKOFF_MS, REFUSED, WAKE_ROWS, Outbox, backoff_ms
 from common.writer import DatabaseWriter

@@ -11,6 +11,7 @@ from common.auth.keys import PublicKeys, TokenVerifier
 from common.auth.service_tokens import ServiceTokens
 from common.background import running
 from common.contracts.tokens import ServiceTokenRequest
+from common.delivery import Courier, courier
 from common.http import service_client
 from common.settings import ServiceSettings
 
@@ -29,6 +30,10 @@ class ServiceCalls:
     async def client(self, base_url: str, *, timeout_s: float) -> httpx.AsyncClient:
         """Return a client for `base_url` that is closed when the service stops."""
         return await self._clients.enter_async_context(service_client(base_url, timeout_s=timeout_s))
+
+    async def courier(self, base_url: str, *, timeout_s: float) -> Courier:
+        """Return what posts to `base_url` for every batch, closed when the service stops."""
+        return await self._clients.enter_async_context(courier(base_url, timeout_s=timeout_s))
 
     async def keys_loaded(self) -> bool:
         """Readiness: whether tokens can be verified."""

@@ -2,12 +2,10 @@
 
 from collections.abc import Sequence
 
-import httpx
-
 from common.auth.service_tokens import ServiceTokens
 from common.circuit import Circuit
 from common.contracts.alerts import AlertBatch, AlertRequest
-from common.http import Delivery, deliver
+from common.delivery import Courier, Delivery, deliver
 
 TARGET = "alert"
 PATH = "/v1/internal/alerts"
@@ -16,9 +14,7 @@ PATH = "/v1/internal/alerts"
 class AlertClient:
     """Raises alerts; what becomes of it is returned, never raised."""
 
-    def __init__(
-        self, client: httpx.AsyncClient, tokens: ServiceTokens, *, circuit: Circuit | None = None
-    ) -> None:
+    def __init__(self, client: Courier, tokens: ServiceTokens, *, circuit: Circuit | None = None) -> None:
         self._client = client
         self._tokens = tokens
         self._circuit = circuit

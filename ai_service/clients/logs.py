@@ -3,12 +3,11 @@
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-import httpx
 import orjson
 
 from common.auth.service_tokens import ServiceTokens
 from common.circuit import Circuit
-from common.http import Delivery, deliver
+from common.delivery import Courier, Delivery, deliver
 
 TARGET = "audit"
 PATH = "/v1/internal/audit-records"
@@ -17,9 +16,7 @@ PATH = "/v1/internal/audit-records"
 class LogClient:
     """Hands over audit records; what becomes of it is returned, never raised."""
 
-    def __init__(
-        self, client: httpx.AsyncClient, tokens: ServiceTokens, *, circuit: Circuit | None = None
-    ) -> None:
+    def __init__(self, client: Courier, tokens: ServiceTokens, *, circuit: Circuit | None = None) -> None:
         self._client = client
         self._tokens = tokens
         self._circuit = circuit

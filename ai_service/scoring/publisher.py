@@ -24,8 +24,8 @@ from ai_service.scoring.telling import SLOW_S, Telling
 from common.batches import Batches, Results
 from common.circuit import Circuit
 from common.contracts.decisions import Deliveries, DeliveryStatus
+from common.delivery import Delivery
 from common.failpoints import failpoint
-from common.http import Delivery
 from common.writer import DatabaseWriter
 
 FLUSH_S = 1.0

@@ -11,7 +11,7 @@ from ai_service.clients.logs import LogClient
 from ai_service.scoring import repository
 from ai_service.scoring.record import alert_request, parse_record, saved_audit_record
 from ai_service.scoring.tables import outbox
-from common.http import Delivery
+from common.delivery import Delivery
 from common.outbox import Outbox
 from common.relay import InlineSender, Relay, Send
 from common.writer import DatabaseWriter

@@ -6,7 +6,7 @@ from collections.abc import Awaitable, Callable
 import structlog
 
 from common.circuit import Circuit
-from common.http import Delivery
+from common.delivery import Delivery
 
 SLOW_S = 0.025
 _log = structlog.get_logger()

@@ -13,7 +13,7 @@ from sqlalchemy.exc import ProgrammingError
 
 from common.clock import epoch_ms
 from common.db import Database, insert_ignoring_repeats, migrate, writing_engine
-from common.http import Delivery
+from common.delivery import Delivery
 from common.outbox import LEASE_MS, Outbox, OutboxEntry, outbox_table
 from common.relay import Relay
 from common.writer import DatabaseWriter

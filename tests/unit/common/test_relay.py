@@ -12,7 +12,7 @@ from structlog.testing import capture_logs
 from common.circuit import Circuit
 from common.clock import epoch_ms
 from common.db import writing_engine
-from common.http import Delivery
+from common.delivery import Delivery
 from common.metrics import OUTBOX_OLDEST_SECONDS, OUTBOX_PENDING
 from common.outbox import LEASE_MS, MAX_BACKOFF_MS, Outbox, OutboxEntry, outbox_table
 from common.relay import InlineSender, Relay
