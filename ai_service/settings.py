@@ -1,10 +1,15 @@
 """The settings of ai_service."""
 
 from pathlib import Path
+from typing import Annotated
 
-from pydantic import Field
+from pydantic import BeforeValidator, Field
 
 from common.settings import ServiceSettings
+
+
+def _nothing_if_empty(value: object) -> object:
+    return value or None
 
 
 class AiSettings(ServiceSettings):
@@ -14,6 +19,9 @@ class AiSettings(ServiceSettings):
     database_url: str = Field("sqlite:///var/ai_service.db", description="sqlite:///FILE or postgresql://...")
     models_dir: Path = Field(
         Path("var/models"), description="where trained models are; current.json names the one in use"
+    )
+    rules_file: Annotated[Path | None, BeforeValidator(_nothing_if_empty)] = Field(
+        None, description="YAML file of rules; empty: the starter rules"
     )
     velocity_snapshot: Path = Field(Path("var/velocity.npz"), description="where the velocity state is kept")
     velocity_snapshot_s: float = Field(60.0, gt=0, description="seconds between two snapshots of it")

@@ -15,12 +15,18 @@ from common.canonical import sha256_hex
 FINE, DOUBTFUL, FRAUD = "25.00", "300.00", "900.00"
 
 
-def save_test_model(models_dir: Path, *, version: str = "1", simulated_only: bool = False) -> Path:
-    """Train in a moment, save and make current; return the model's folder."""
+def save_test_model(
+    models_dir: Path,
+    *,
+    version: str = "1",
+    simulated_only: bool = False,
+    features: tuple[str, ...] = FEATURE_NAMES,
+) -> Path:
+    """Train in a moment on `features`, "amount" among them, save and make current; return the model's folder."""
     random = np.random.default_rng(7)
-    rows = np.full((4000, len(FEATURE_NAMES)), 0.5)
+    rows = np.full((4000, len(features)), 0.5)
     amounts = random.uniform(0, 1, size=len(rows)) ** 3 * 1000  # most are small, as in life
-    rows[:, FEATURE_NAMES.index("amount")] = amounts
+    rows[:, features.index("amount")] = amounts
     chance = np.where(amounts > 400, 0.97, np.where(amounts > 100, 0.5, 0.01))
     is_fraud = random.uniform(size=len(rows)) < chance
     estimator = HistGradientBoostingClassifier(
@@ -43,7 +49,7 @@ def save_test_model(models_dir: Path, *, version: str = "1", simulated_only: boo
         simulated_only=simulated_only,
         note="for tests",
         seed=7,
-        features=FEATURE_NAMES,
+        features=features,
         library_versions={},
         metrics={},
         calibration=to_saved(calibration),

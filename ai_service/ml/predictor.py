@@ -1,6 +1,7 @@
 """The model that serves: features to a calibrated probability, exact contributions, and how sure it is."""
 
-from dataclasses import dataclass, field
+from collections.abc import Sequence
+from dataclasses import dataclass, field, replace
 from functools import cached_property
 
 import numpy as np
@@ -42,6 +43,16 @@ class FraudModel:
         }
         for name, value in derived.items():
             object.__setattr__(self, name, value)
+
+    def over(self, names: Sequence[str]) -> "FraudModel":
+        """Return this model for vectors in the order of `names`, which may hold more than it was trained on.
+
+        It gives the same bits; what it was not trained on contributes nothing. Raises `WrongFeaturesError`.
+        """
+        if missing := set(self.feature_names).difference(names):
+            raise WrongFeaturesError(f"the model also takes {sorted(missing)}")
+        places = [list(names).index(name) for name in self.feature_names]
+        return replace(self, feature_names=tuple(names), trees=self.trees.renumbered(places))
 
     @cached_property
     def ref(self) -> ModelRef:

@@ -1,6 +1,7 @@
 """Boosted trees as plain arrays: taken from a trained estimator, checked, and packed for the kernels. Pure."""
 
-from dataclasses import dataclass, fields
+from collections.abc import Sequence
+from dataclasses import dataclass, fields, replace
 from functools import cached_property
 from typing import TYPE_CHECKING
 
@@ -58,6 +59,11 @@ class TreeArrays:
     def as_dict(self) -> dict[str, NDArray[np.generic]]:
         """Return the arrays by name."""
         return {field.name: getattr(self, field.name) for field in fields(self)}
+
+    def renumbered(self, places: Sequence[int]) -> "TreeArrays":
+        """Return the same trees for rows in which feature i stands at `places[i]`."""
+        moved = np.where(self.is_leaf, LEAF, np.array([*places, LEAF], dtype=np.int32)[self.feature])
+        return replace(self, feature=moved.astype(np.int32))
 
     @cached_property
     def is_leaf(self) -> NDArray[np.bool_]:

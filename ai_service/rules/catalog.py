@@ -11,6 +11,7 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
 from ai_service.features.definitions import FEATURE_NAMES
 from ai_service.rules.engine import Rule, Ruleset
+from ai_service.rules.variables import features_in
 from common.contracts.decisions import RuleAction, RuleMode
 
 MAX_FILE_BYTES = 1 << 20
@@ -26,6 +27,11 @@ class RuleCatalog:
 
     version: int
     rules: tuple[Rule, ...]
+
+    @property
+    def feature_names(self) -> set[str]:
+        """Return the features that the conditions read."""
+        return features_in(rule.condition for rule in self.rules).intersection(FEATURE_NAMES)
 
     def compiled(self, *, feature_names: Sequence[str] = FEATURE_NAMES) -> Ruleset:
         """Return the ruleset for vectors in the order of `feature_names`; raises `RuleInvalidError`."""

@@ -1,7 +1,7 @@
 """Decides what to answer. Pure: a function of the probability, the rule hits and the policy."""
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from typing import NamedTuple
 
 from ai_service.policies.policy import Policy
 from ai_service.rules.engine import RuleHit
@@ -18,8 +18,7 @@ _RULE_OUTCOMES = {
 }
 
 
-@dataclass(frozen=True, slots=True)
-class Decision:
+class Decision(NamedTuple):
     """What is answered, and what led to it. `risk_score` is 0-100, unrounded; `modifier` is in its points."""
 
     outcome: Outcome
@@ -40,15 +39,15 @@ class Decision:
 
 def decide(fraud_probability: float, rule_hits: Sequence[RuleHit], *, policy: Policy) -> Decision:
     """Return the decision: an allow rule wins over all, otherwise the strictest of rules and the score's band."""
-    counting = [hit.rule for hit in rule_hits if hit.counts]
-    modifier = sum(rule.score_modifier for rule in counting)
+    counting = [hit.rule for hit in rule_hits if hit.counts] if rule_hits else []
+    modifier = sum([rule.score_modifier for rule in counting])
     risk_score = min(100.0, max(0.0, 100.0 * fraud_probability + modifier))
-    band = sum(risk_score >= 100.0 * cut for cut in policy.cuts)
-    asked = {_RULE_OUTCOMES[rule.action] for rule in counting}
-    if Outcome.APPROVE in asked:
-        policy_outcome = Outcome.APPROVE
-    else:
-        policy_outcome = max({_band_outcome(band, policy), *asked}, key=STRICTNESS.__getitem__)
+    band = (risk_score >= 100.0 * policy.challenge_from) + (risk_score >= 100.0 * policy.decline_from)
+    policy_outcome = _band_outcome(band, policy)
+    if counting:
+        asked = {_RULE_OUTCOMES[rule.action] for rule in counting}
+        strictest = max({policy_outcome, *asked}, key=STRICTNESS.__getitem__)
+        policy_outcome = Outcome.APPROVE if Outcome.APPROVE in asked else strictest
     return Decision(
         outcome=policy_outcome if policy.mode is EnforcementMode.ENFORCE else Outcome.APPROVE,
         policy_outcome=policy_outcome,

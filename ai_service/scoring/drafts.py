@@ -55,5 +55,7 @@ class Drafts:
             return Explanation(reasons, None, confidence)
         contributions = self.model.contributions(features)
         return Explanation(
-            [*reasons, *model_reasons(features, contributions)], signals(contributions), confidence
+            [*reasons, *model_reasons(features, contributions, self.model.feature_names)],
+            signals(contributions, self.model.feature_names),
+            confidence,
         )

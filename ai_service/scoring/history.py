@@ -71,8 +71,10 @@ class DecisionHistory:
         features = feature_vector(parse_record(found.body), model.feature_names)
         contributions = model.contributions(features)
         rules = [reason for reason in scored.reasons if reason.source is not ReasonSource.MODEL]
-        reasons = (*rules, *model_reasons(features, contributions))
-        return scored.model_copy(update={"reasons": reasons, "signals": signals(contributions)})
+        reasons = (*rules, *model_reasons(features, contributions, model.feature_names))
+        return scored.model_copy(
+            update={"reasons": reasons, "signals": signals(contributions, model.feature_names)}
+        )
 
     def _model(self, name: str, version: str) -> FraudModel:
         if (self.model.ref.name, self.model.ref.version) == (name, version):

@@ -170,9 +170,9 @@ def scored_transaction(answer: Mapping[str, Any], deliveries: Deliveries) -> Sco
 
 
 def feature_vector(record: Mapping[str, Any], names: Sequence[str]) -> NDArray[np.float64]:
-    """Return a saved record's features in the order of `names`, float64, unknown as NaN."""
-    saved = record["features"]
-    return np.array([np.nan if saved[name] is None else saved[name] for name in names], dtype=np.float64)
+    """Return a saved record's features in the order of `names`, float64; NaN is unknown, or was not computed."""
+    saved = [record["features"].get(name) for name in names]
+    return np.array([np.nan if value is None else value for value in saved], dtype=np.float64)
 
 
 def alert_request(record: Mapping[str, Any]) -> AlertRequest:

@@ -3,7 +3,7 @@
 from dataclasses import dataclass
 from datetime import datetime
 
-from ai_service.features.definitions import build_features
+from ai_service.features.definitions import FeaturePlan
 from ai_service.ml.predictor import FraudModel
 from ai_service.policies.policy import Policies
 from ai_service.rules.engine import Ruleset
@@ -25,6 +25,7 @@ class TransactionScorer:
     admission: Admission
     in_flight: InFlight
     enrichment: Enrichment
+    features: FeaturePlan
     model: FraudModel
     rules: Ruleset
     policies: Policies
@@ -42,7 +43,7 @@ class TransactionScorer:
             accepted = self.enrichment.accept(transaction, caller, now=now, request_id=request_id)
             location, velocity = await self.enrichment.read(accepted)
             failpoint("score.after_enrichment")
-            features = build_features(accepted, location=location, velocity=velocity)
+            features = self.features.build(accepted, location=location, velocity=velocity)
             fraud_probability = self.model.predict(features)
             rule_hits = self.rules.evaluate(accepted, location, features, fraud_probability)
             decision = decide(fraud_probability, rule_hits, policy=self.policies.of(caller.tenant))

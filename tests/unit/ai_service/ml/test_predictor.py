@@ -43,6 +43,26 @@ class TestFraudModel:
         with pytest.raises(WrongFeaturesError):
             model.contributions(np.zeros(5))
 
+    def test_gives_the_same_bits_for_vectors_that_hold_more(self) -> None:
+        model = make_model(small_trees(), features=4)
+        names = ("other_0", "feature_2", "feature_0", "other_1", "feature_1", "feature_3")
+        wide = model.over(names)
+
+        for row in make_rows(200, features=4):
+            given = dict(zip(model.feature_names, row, strict=True), other_0=7.0, other_1=np.nan)
+            vector = np.array([given[name] for name in names])
+            contributions = dict(zip(names, wide.contributions(vector).tolist(), strict=True))
+
+            assert wide.predict(vector) == model.predict(row)
+            assert contributions.pop("other_0") == contributions.pop("other_1") == 0.0
+            assert [contributions[name] for name in model.feature_names] == model.contributions(row).tolist()
+
+    def test_needs_everything_it_was_trained_on(self) -> None:
+        model = make_model(small_trees(), features=4)
+
+        with pytest.raises(WrongFeaturesError, match="feature_3"):
+            model.over(("feature_0", "feature_1", "feature_2"))
+
     def test_names_itself_for_decisions(self) -> None:
         assert make_model(small_trees(), features=4).ref == ModelRef(name="fraud-test", version="v1")
 

@@ -57,6 +57,17 @@ class TestModelReasons:
 
         assert reasons[0].message.endswith(f": {said}")
 
+    def test_of_a_part_of_the_features(self) -> None:
+        names = ("amount", "count_by_card_5m", "is_night")
+
+        reasons = model_reasons(np.array([12.5, 7.0, 1.0]), np.array([0.25, 0.5, -1.0]), names)
+
+        assert [reason.message for reason in reasons] == [
+            "Transactions of this card in the last 5 minutes: 7",
+            "The amount: 12.50",
+        ]
+        assert signals(np.array([0.25, 0.5, -1.0]), names)["time"] == -1.0
+
 
 class TestSignals:
     def test_sum_to_the_contributions(self) -> None:
