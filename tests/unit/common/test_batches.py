@@ -5,7 +5,7 @@ from contextlib import asynccontextmanager
 import pytest
 from structlog.testing import capture_logs
 
-from common.batches import Batches
+from common.batches import Batches, Results
 from common.errors import OverloadedError
 
 TIMEOUT_S = 5
@@ -221,3 +221,59 @@ class TestDrain:
             assert not was_done
             assert doubler.batches == [[1], [2], [3]]
             assert [await task for task in tasks] == [2, 4, 6]
+
+
+class TestLater:
+    async def test_a_batch_that_goes_on_later_holds_up_no_other(self) -> None:
+        slow = asyncio.Event()
+
+        async def finish(items: Sequence[int]) -> Sequence[int | Exception]:
+            await slow.wait()
+            return [item * 2 for item in items]
+
+        async def process(items: Sequence[int]) -> Results[int] | asyncio.Task[Results[int]]:
+            return asyncio.create_task(finish(items)) if items == [1] else [item * 2 for item in items]
+
+        batches = Batches(process, name="test", lanes=1, max_batch=1)
+        async with submitted(batches, 1) as (first,), asyncio.timeout(TIMEOUT_S):
+            second = await batches.submit(2)
+            waiting = not first.done()
+            slow.set()
+
+            assert (second, waiting, await first) == (4, True, 2)
+
+    async def test_its_error_is_everybodys(self) -> None:
+        async def fail() -> Sequence[int | Exception]:
+            raise KeyError("broken")
+
+        async def process(_items: Sequence[int]) -> asyncio.Task[Results[int]]:
+            return asyncio.create_task(fail())
+
+        batches = Batches(process, name="test")
+        async with submitted(batches, 1, 2) as tasks, asyncio.timeout(TIMEOUT_S):
+            results = await asyncio.gather(*tasks, return_exceptions=True)
+
+        assert [type(result) for result in results] == [KeyError, KeyError]
+
+    async def test_drain_waits_for_it(self) -> None:
+        slow, told = asyncio.Event(), asyncio.Event()
+
+        async def finish(items: Sequence[int]) -> Sequence[int | Exception]:
+            await slow.wait()
+            return list(items)
+
+        async def process(items: Sequence[int]) -> asyncio.Task[Results[int]]:
+            told.set()
+            return asyncio.create_task(finish(items))
+
+        batches = Batches(process, name="test")
+        async with submitted(batches, 1) as (task,), asyncio.timeout(TIMEOUT_S):
+            await told.wait()
+            draining = asyncio.create_task(batches.drain())
+            await asyncio.sleep(0)
+            drained_early = draining.done()
+            slow.set()
+            await draining
+
+            assert not drained_early
+            assert await task == 1
