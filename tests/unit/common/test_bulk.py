@@ -128,7 +128,7 @@ class TestText:
     def test_is_made_for_postgresql_too(self) -> None:
         insert = BulkInsert(things, ignore_repeats=True)
 
-        text = insert._statement._compiled(postgresql.psycopg.dialect(), 2)
+        text = insert._statement._compiled(make_url("postgresql+psycopg://").get_dialect()(), 2)
 
         assert text.count("%s") == 6
         assert text.endswith("ON CONFLICT DO NOTHING")
