@@ -13,6 +13,7 @@ from ai_service.scoring.explanation import model_reasons, rule_reasons, signals
 from ai_service.scoring.record import Draft, Explanation, make_draft
 from common.clock import utc_now
 from common.contracts.geoip import GeoLocation
+from common.failpoints import failpoint
 
 
 @dataclass(frozen=True)
@@ -32,6 +33,7 @@ class Drafts:
     ) -> Draft:
         """Return the draft of `decision`; a flagged one carries the model's reasons."""
         accepted.timer.lap("score")
+        failpoint("score.after_decision")
         explanation = self._explain(features, decision)
         accepted.timer.lap("explain")
         return make_draft(

@@ -12,6 +12,7 @@ from ai_service.features.velocity import VelocityReading
 from common.auth.principal import Principal
 from common.contracts.geoip import GeoLocation, GeoStatus
 from common.contracts.transactions import Transaction
+from common.failpoints import failpoint
 
 _NO_ADDRESS = GeoLocation(status=GeoStatus.UNKNOWN)
 
@@ -28,6 +29,7 @@ class Enrichment:
         self, transaction: Transaction, caller: Principal, *, now: datetime, request_id: str
     ) -> AcceptedTransaction:
         """Return the transaction with its owner and its worth; raises `EventTimeAheadError`."""
+        failpoint("score.after_auth")
         institution = caller.tenant
         return accept(
             transaction,
@@ -51,6 +53,7 @@ class Enrichment:
         location = await self._location(accepted.transaction.ip_address)
         velocity = self.velocity.observe(accepted, location)
         accepted.timer.lap("enrich")
+        failpoint("score.after_enrichment")
         return location, velocity
 
     async def _location(self, address: IPv4Address | IPv6Address | None) -> GeoLocation:

@@ -15,7 +15,6 @@ from ai_service.scoring.publisher import Publisher
 from common.admission import Admission
 from common.auth.principal import Principal
 from common.contracts.transactions import Transaction
-from common.failpoints import failpoint
 
 
 @dataclass(frozen=True)
@@ -36,17 +35,14 @@ class TransactionScorer:
         self, transaction: Transaction, caller: Principal, *, now: datetime, request_id: str = ""
     ) -> Answer:
         """Score one transaction, save the decision, then tell the other services."""
-        failpoint("score.after_auth")
         if running := self.in_flight.find(caller.institution_id, transaction):  # the same id is being scored
             return await running
         with self.admission.place(), self.in_flight.entry(caller.institution_id, transaction) as entry:
             accepted = self.enrichment.accept(transaction, caller, now=now, request_id=request_id)
             location, velocity = await self.enrichment.read(accepted)
-            failpoint("score.after_enrichment")
             features = self.features.build(accepted, location=location, velocity=velocity)
             fraud_probability = self.model.predict(features)
             rule_hits = self.rules.evaluate(accepted, location, features, fraud_probability)
             decision = decide(fraud_probability, rule_hits, policy=self.policies.of(caller.tenant))
             draft = self.drafts.make(accepted, location, velocity, features, decision)
-            failpoint("score.after_decision")
             return entry.set(await self.publisher.save_then_tell(draft))

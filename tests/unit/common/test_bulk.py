@@ -10,6 +10,7 @@ from sqlalchemy import (
     Table,
     create_engine,
     func,
+    make_url,
     select,
 )
 from sqlalchemy.exc import IntegrityError, OperationalError
