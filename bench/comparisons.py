@@ -1,6 +1,6 @@
 """What the rounds say: each target against the yardstick of the same round and the usual way. Pure."""
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from statistics import median
 
 from bench.figures import Aim, Better, Figure, spread
@@ -19,11 +19,12 @@ AGAINST_NAIVE = {
 NAIVE_CONNECTIONS = 32
 
 
-def comparisons(rounds: Rounds, *, default_features: int) -> Iterator[Figure]:
-    """Yield the rates of all targets, and the ratios that design.md asks for."""
+def comparisons(rounds: Rounds, *, default_features: int, summaries: Mapping[str, str]) -> Iterator[Figure]:
+    """Yield the rates of all targets, and the ratios that design.md asks for; `summaries` say what a target is."""
     pairs = list(dict.fromkeys((each.target, each.connections) for each in rounds.found))
     for target, connections in pairs:
-        yield spread(f"{target}_c{connections}", rounds.rates(target, connections), "req/s")
+        rates, note = rounds.rates(target, connections), summaries.get(target, "")
+        yield spread(f"{target}_c{connections}", rates, "req/s", note=note)
     for target, connections in pairs:
         if target in {"LEAN", "FULL"} and rounds.rates("echo", connections):
             yield _against_echo(rounds, target, connections, default_features=default_features)

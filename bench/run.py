@@ -95,12 +95,14 @@ class Bench:
             yield from self._floor(hop, "before")
             self.rounds.run(targets, rounds=self.size.rounds, seconds=self.size.seconds)
             yield from self._floor(hop, "after")
-            yield from comparisons(self.rounds, default_features=len(FEATURE_NAMES))
+            summaries = {name: product.summary for name, product in products.items()}
+            yield from comparisons(self.rounds, default_features=len(FEATURE_NAMES), summaries=summaries)
             yield from losses(self.rounds)
             if LEAN in products:
                 yield from self._paced(products[LEAN])
             for product in products.values():
                 yield from self._archive(product)
+        shutil.rmtree(self.folder)  # gigabytes; after a failure it stays, with its logs
 
     def _products(self, until_done: ExitStack) -> dict[str, Product]:
         names = [name for name, is_needed in (
@@ -124,7 +126,7 @@ class Bench:
 
     def _product(self, name: str) -> AbstractContextManager[Product]:
         variant = self._variant(name)
-        self.say(f"Starting {variant.summary}")
+        self.say(f"Starting {name}: {variant.summary}")
         return running_product(
             name,
             variant.summary,

@@ -31,7 +31,7 @@ class Variant:
     def summary(self) -> str:
         """Say what it is."""
         rules = f"{self.rules} generated rules" if TAKES_OTHER_MODELS else "the starter rules"
-        return f"{self.name}: {len(self.features)} features, {rules}"
+        return f"{len(self.features)} features, {rules}"
 
 
 def provide_variant(name: str, home: Path) -> Variant:

@@ -45,7 +45,7 @@ class TestComparisons:
             measured("echo", 1000), measured("LEAN", 600), measured("echo", 500), measured("LEAN", 350)
         )
 
-        found = by_name(list(comparisons(rounds, default_features=45)))["LEAN_c32_vs_echo"]
+        found = by_name(list(comparisons(rounds, default_features=45, summaries={})))["LEAN_c32_vs_echo"]
 
         assert (found.low, found.high) == (0.6, 0.7)
         assert found.value == pytest.approx(0.65)
@@ -55,8 +55,8 @@ class TestComparisons:
     def test_full_is_asked_for_its_share_once_there_are_enough_features(self) -> None:
         rounds = rounds_of(measured("echo", 1000), measured("FULL", 300))
 
-        early = by_name(list(comparisons(rounds, default_features=45)))["FULL_c32_vs_echo"]
-        late = by_name(list(comparisons(rounds, default_features=120)))["FULL_c32_vs_echo"]
+        early = by_name(list(comparisons(rounds, default_features=45, summaries={})))["FULL_c32_vs_echo"]
+        late = by_name(list(comparisons(rounds, default_features=120, summaries={})))["FULL_c32_vs_echo"]
 
         assert early.holds is None
         assert late.holds is False
@@ -66,15 +66,18 @@ class TestComparisons:
             measured("LEAN", 6000), measured("NAIVE_shared_client", 90), measured("NAIVE_client_per_call", 16)
         )
 
-        found = by_name(list(comparisons(rounds, default_features=45)))
+        found = by_name(list(comparisons(rounds, default_features=45, summaries={})))
 
         assert found["LEAN_c32_vs_NAIVE_shared_client"].holds is True
         assert found["LEAN_c32_vs_NAIVE_client_per_call"].holds is False
 
     def test_without_a_yardstick_there_is_no_ratio(self) -> None:
-        found = by_name(list(comparisons(rounds_of(measured("LEAN", 6000)), default_features=45)))
+        rounds, summaries = rounds_of(measured("LEAN", 6000)), {"LEAN": "25 features"}
+
+        found = by_name(list(comparisons(rounds, default_features=45, summaries=summaries)))
 
         assert found.keys() == {"LEAN_c32"}
+        assert found["LEAN_c32"].note == "25 features"
 
 
 class TestLosses:
@@ -111,7 +114,9 @@ class TestReport:
 
     def test_a_figure_that_misses_says_so(self) -> None:
         figures = list(
-            comparisons(rounds_of(measured("echo", 1000), measured("LEAN", 100)), default_features=45)
+            comparisons(
+                rounds_of(measured("echo", 1000), measured("LEAN", 100)), default_features=45, summaries={}
+            )
         )
         console = Console(width=200, file=StringIO(), record=True)
 
