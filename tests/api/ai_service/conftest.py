@@ -11,7 +11,7 @@ import pytest
 
 from ai_service.main import SERVICE
 from ai_service.settings import AiSettings
-from common.app import create_app
+from common.app import Service, create_app
 from common.contracts.institutions import Institution
 from tests.asgi import open_app
 from tests.conftest import RunningUserService
@@ -71,7 +71,10 @@ async def open_ai(
     async with serving(targets.app) as url:
 
         @asynccontextmanager
-        async def opened(**changes: Any) -> AsyncIterator[Ai]:  # noqa: ANN401 - any setting
+        async def opened(
+            service: Service[AiSettings] = SERVICE,
+            **changes: Any,  # noqa: ANN401 - any setting
+        ) -> AsyncIterator[Ai]:
             settings = AiSettings(
                 **{
                     "environment": "test",
@@ -89,7 +92,7 @@ async def open_ai(
                     **changes,
                 }
             )
-            async with open_app(create_app(SERVICE, settings)) as client:
+            async with open_app(create_app(service, settings)) as client:
                 await eventually(lambda: _is_ready(client))
                 yield Ai(client, users)
 
