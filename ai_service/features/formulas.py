@@ -77,7 +77,7 @@ _FIRST_TIME, _LAST_TIME, _PLACE_TIME = (
 _LATITUDE, _LONGITUDE = Reading.LAST_LATITUDE_E6.value, Reading.LAST_LONGITUDE_E6.value
 
 
-@njit(cache=True, nogil=True)
+@njit(cache=True)
 def fill(
     plan: Ints,
     values: Ints,
@@ -157,17 +157,17 @@ def fill(
         out[index] = found
 
 
-@njit(cache=True, nogil=True)
+@njit(cache=True)
 def _money(amount: int, unit: float) -> float:
     return nan if amount == UNKNOWN else float(amount) / unit
 
 
-@njit(cache=True, nogil=True)
+@njit(cache=True)
 def _answer(number: int) -> float:
     return nan if number == UNKNOWN else float(number)
 
 
-@njit(cache=True, nogil=True)
+@njit(cache=True)
 def _kilometres(values: Ints, latitude: float, longitude: float) -> float:
     """Return the distance from the customer's last place, NaN when one of the two is unknown."""
     if values[_CUSTOMER, _KNOWN] != 2 or values[_CUSTOMER, _PLACE_TIME] < 0 or isnan(latitude + longitude):
@@ -180,7 +180,7 @@ def _kilometres(values: Ints, latitude: float, longitude: float) -> float:
     )
 
 
-@njit(cache=True, nogil=True)
+@njit(cache=True)
 def haversine_km(latitude_1: float, longitude_1: float, latitude_2: float, longitude_2: float) -> float:
     """Return the great-circle distance in kilometres between two points in degrees (haversine formula)."""
     north = sin(radians(latitude_2 - latitude_1) / 2)

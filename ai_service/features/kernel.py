@@ -7,7 +7,7 @@ Every array but `dirty` is int64. `table` and `seen` are open-addressing hash ta
 empty. `slots` has a row per entity, `events` a doubly linked list in time order per slot, `buckets` two singly linked
 lists per slot, newest first: clock hours and days. `rings` has, for each slot with many events, `RING_STEPS` rows that
 index its events by time. `counters` says how much of each is used. `dirty` notes which blocks of rows were written,
-for the one who copies them meanwhile.
+for the one who copies them meanwhile. What takes microseconds keeps the GIL: giving it away costs more.
 """
 
 import numpy as np
@@ -73,15 +73,8 @@ _SINGLE = 6  # entities that are one thing; those after them are the customer an
 _OTHERS = np.array([2, 4, 5], dtype=np.int64)  # device, merchant, counterparty
 
 
-@njit(cache=True, nogil=True)
+@njit(cache=True)
 def observe(
-    names: bytes,
-    event_time: int,
-    received_at: int,
-    amount: int,
-    latitude: float,
-    longitude: float,
-    again: bool,
     table: Ints,
     seen: Ints,
     slots: Ints,
@@ -90,6 +83,13 @@ def observe(
     rings: Ints,
     dirty: Bytes,
     counters: Ints,
+    names: bytes,
+    event_time: int,
+    received_at: int,
+    amount: int,
+    latitude: float,
+    longitude: float,
+    again: bool,
     out: Ints,
 ) -> int:
     """Fill `out` (entities x readings) with what was known before, then add the transaction if it is to be counted.
@@ -155,7 +155,7 @@ def observe(
 # Keys of names
 
 
-@njit(cache=True, nogil=True)
+@njit(cache=True)
 def _make_keys(names: bytes, counters: Ints, keys: Ints) -> int:
     """Fill `keys` with a key per entity, 0 for none, and return the transaction's; all depend on the institution."""
     secret_0, secret_1 = np.uint64(counters[SECRET]), np.uint64(counters[SECRET + 1])
@@ -180,12 +180,12 @@ def _make_keys(names: bytes, counters: Ints, keys: Ints) -> int:
     return transaction_key
 
 
-@njit(cache=True, nogil=True)
+@njit(cache=True)
 def _rotate(word: np.uint64, bits: int) -> np.uint64:
     return (word << np.uint64(bits)) | (word >> np.uint64(64 - bits))
 
 
-@njit(cache=True, nogil=True)
+@njit(cache=True)
 def _sip_round(
     v0: np.uint64, v1: np.uint64, v2: np.uint64, v3: np.uint64
 ) -> tuple[np.uint64, np.uint64, np.uint64, np.uint64]:
@@ -202,7 +202,7 @@ def _sip_round(
     return v0, v1, v2, v3
 
 
-@njit(cache=True, nogil=True)
+@njit(cache=True)
 def _sip_start(k0: np.uint64, k1: np.uint64) -> tuple[np.uint64, np.uint64, np.uint64, np.uint64]:
     return (
         k0 ^ np.uint64(0x736F6D6570736575),
@@ -212,7 +212,7 @@ def _sip_start(k0: np.uint64, k1: np.uint64) -> tuple[np.uint64, np.uint64, np.u
     )
 
 
-@njit(cache=True, nogil=True)
+@njit(cache=True)
 def _sip_end(v0: np.uint64, v1: np.uint64, v2: np.uint64, v3: np.uint64) -> int:
     """Return the hash as a signed number that is not 0."""
     v2 ^= np.uint64(0xFF)
@@ -222,7 +222,7 @@ def _sip_end(v0: np.uint64, v1: np.uint64, v2: np.uint64, v3: np.uint64) -> int:
     return int(found) if found != 0 else 1
 
 
-@njit(cache=True, nogil=True)
+@njit(cache=True)
 def _hash_bytes(k0: np.uint64, k1: np.uint64, names: bytes, begin: int, end: int) -> int:
     """Return SipHash-2-4 (Aumasson and Bernstein 2012) of names[begin:end]."""
     v0, v1, v2, v3 = _sip_start(k0, k1)
@@ -244,7 +244,7 @@ def _hash_bytes(k0: np.uint64, k1: np.uint64, names: bytes, begin: int, end: int
     return _sip_end(v0, v1, v2, v3)
 
 
-@njit(cache=True, nogil=True)
+@njit(cache=True)
 def _hash_pair(k0: np.uint64, k1: np.uint64, left: int, right: int) -> int:
     """Return the key of two things together, made from the keys of both."""
     v0, v1, v2, v3 = _sip_start(k0, k1)
@@ -260,12 +260,12 @@ def _hash_pair(k0: np.uint64, k1: np.uint64, left: int, right: int) -> int:
 # The two hash tables
 
 
-@njit(cache=True, nogil=True)
+@njit(cache=True)
 def _home(key: int, mask: int) -> int:
     return (key ^ (key >> 29)) & mask
 
 
-@njit(cache=True, nogil=True)
+@njit(cache=True)
 def find(table: Ints, key: int) -> int:
     """Return the row of `key`, or of the empty place where it belongs."""
     mask = table.shape[0] - 1
@@ -275,7 +275,7 @@ def find(table: Ints, key: int) -> int:
     return int(row)
 
 
-@njit(cache=True, nogil=True)
+@njit(cache=True)
 def _erase(table: Ints, row: int, blocks: int, dirty: Bytes) -> None:
     """Empty `row`, and move up the rows after it that were displaced."""
     mask = table.shape[0] - 1
@@ -294,7 +294,7 @@ def _erase(table: Ints, row: int, blocks: int, dirty: Bytes) -> None:
     dirty[blocks, hole >> BLOCK_SHIFT] = 1
 
 
-@njit(cache=True, nogil=True)
+@njit(cache=True)
 def _note_seen(seen: Ints, key: int, time: int, horizon: int, dirty: Bytes, counters: Ints) -> bool:
     """Remember the transaction until it leaves the longest window; return whether it is new."""
     row = find(seen, key)
@@ -335,7 +335,7 @@ def rehash(old: Ints, new: Ints, least_value: int) -> int:
 # Slots
 
 
-@njit(cache=True, nogil=True)
+@njit(cache=True)
 def _new_slot(slots: Ints, counters: Ints) -> int:
     slot = counters[SLOTS_FREE]
     if slot != NONE:
@@ -346,7 +346,7 @@ def _new_slot(slots: Ints, counters: Ints) -> int:
     return int(slot)
 
 
-@njit(cache=True, nogil=True)
+@njit(cache=True)
 def _clear_slot(slots: Ints, slot: int, key: int) -> None:
     for column in range(SLOT_COLUMNS):
         slots[slot, column] = 0
@@ -366,7 +366,7 @@ def _clear_slot(slots: Ints, slot: int, key: int) -> None:
     slots[slot, KEY] = key
 
 
-@njit(cache=True, nogil=True)
+@njit(cache=True)
 def _drop_all(
     slots: Ints, slot: int, events: Ints, buckets: Ints, rings: Ints, dirty: Bytes, counters: Ints
 ) -> None:
@@ -381,7 +381,7 @@ def _drop_all(
     _free_ring(slots, slot, rings, dirty, counters)
 
 
-@njit(cache=True, nogil=True)
+@njit(cache=True)
 def _sweep_slots(
     table: Ints,
     slots: Ints,
@@ -408,7 +408,7 @@ def _sweep_slots(
         counters[EVICTED] += 1
 
 
-@njit(cache=True, nogil=True)
+@njit(cache=True)
 def _sweep_seen(seen: Ints, dirty: Bytes, counters: Ints, horizon: int) -> None:
     """Look at the next few rows of `seen` and forget the transactions that left the longest window."""
     for _ in range(SEEN_SWEPT):
@@ -420,7 +420,7 @@ def _sweep_seen(seen: Ints, dirty: Bytes, counters: Ints, horizon: int) -> None:
             counters[SEEN_BROOM] = row + 1
 
 
-@njit(cache=True, nogil=True)
+@njit(cache=True)
 def _remember(slots: Ints, slot: int, time: int, latitude: float, longitude: float) -> None:
     if slots[slot, FIRST_TIME] == NONE or time < slots[slot, FIRST_TIME]:
         slots[slot, FIRST_TIME] = time
@@ -435,7 +435,7 @@ def _remember(slots: Ints, slot: int, time: int, latitude: float, longitude: flo
 # Reading
 
 
-@njit(cache=True, nogil=True)
+@njit(cache=True)
 def _read(slots: Ints, slot: int, events: Ints, buckets: Ints, rings: Ints, time: int, out: Ints) -> None:
     out[_C5], out[_S5] = _exact(slots, slot, SHORT_FIRST, events, rings, time, SHORT_WINDOW_US)
     out[_C1], out[_S1] = _exact(slots, slot, LONG_FIRST, events, rings, time, LONG_EXACT_WINDOW_US)
@@ -469,7 +469,7 @@ def _read(slots: Ints, slot: int, events: Ints, buckets: Ints, rings: Ints, time
     out[_LON] = slots[slot, LONGITUDE]
 
 
-@njit(cache=True, nogil=True)
+@njit(cache=True)
 def _exact(
     slots: Ints, slot: int, first: int, events: Ints, rings: Ints, time: int, window: int
 ) -> tuple[int, int]:
@@ -509,7 +509,7 @@ def _exact(
 # Exact events
 
 
-@njit(cache=True, nogil=True)
+@njit(cache=True)
 def _add_event(
     slots: Ints, slot: int, events: Ints, rings: Ints, dirty: Bytes, counters: Ints, time: int, amount: int
 ) -> None:
@@ -558,7 +558,7 @@ def _add_event(
         _free_ring(slots, slot, rings, dirty, counters)
 
 
-@njit(cache=True, nogil=True)
+@njit(cache=True)
 def _move_window(slots: Ints, slot: int, first: int, events: Ints, added: int, window: int) -> None:
     """Keep count, sum and first event of the window that ends at the slot's newest event."""
     end = events[slots[slot, NEWEST], TIME]
@@ -575,7 +575,7 @@ def _move_window(slots: Ints, slot: int, first: int, events: Ints, added: int, w
     slots[slot, first] = node
 
 
-@njit(cache=True, nogil=True)
+@njit(cache=True)
 def _drop_old_events(slots: Ints, slot: int, events: Ints, rings: Ints, dirty: Bytes, counters: Ints) -> None:
     newest_time = events[slots[slot, NEWEST], TIME]
     node = slots[slot, OLDEST]
@@ -590,7 +590,7 @@ def _drop_old_events(slots: Ints, slot: int, events: Ints, rings: Ints, dirty: B
         dirty[EVENT_BLOCKS, node >> BLOCK_SHIFT] = 1
 
 
-@njit(cache=True, nogil=True)
+@njit(cache=True)
 def _free_event(events: Ints, node: int, dirty: Bytes, counters: Ints) -> int:
     """Give one event back; return the one after it."""
     after = events[node, AFTER]
@@ -604,12 +604,12 @@ def _free_event(events: Ints, node: int, dirty: Bytes, counters: Ints) -> int:
 # Rings: how many events, what sum, and which newest event in each step of time
 
 
-@njit(cache=True, nogil=True)
+@njit(cache=True)
 def _ring_row(ring: int, step: int) -> int:
     return ring * RING_STEPS + (step & (RING_STEPS - 1))
 
 
-@njit(cache=True, nogil=True)
+@njit(cache=True)
 def _new_ring(slots: Ints, slot: int, events: Ints, rings: Ints, dirty: Bytes, counters: Ints) -> None:
     ring = counters[RINGS_FREE]
     if ring != NONE:
@@ -629,7 +629,7 @@ def _new_ring(slots: Ints, slot: int, events: Ints, rings: Ints, dirty: Bytes, c
         node = events[node, AFTER]
 
 
-@njit(cache=True, nogil=True)
+@njit(cache=True)
 def _free_ring(slots: Ints, slot: int, rings: Ints, dirty: Bytes, counters: Ints) -> None:
     ring = slots[slot, RING]
     if ring == NONE:
@@ -641,7 +641,7 @@ def _free_ring(slots: Ints, slot: int, rings: Ints, dirty: Bytes, counters: Ints
     slots[slot, RING] = NONE
 
 
-@njit(cache=True, nogil=True)
+@njit(cache=True)
 def _index(rings: Ints, ring: int, events: Ints, node: int, dirty: Bytes) -> None:
     """Note an event that stands in its place in the list."""
     step = events[node, TIME] >> RING_STEP_SHIFT
@@ -654,7 +654,7 @@ def _index(rings: Ints, ring: int, events: Ints, node: int, dirty: Bytes) -> Non
     dirty[RING_BLOCKS, row >> BLOCK_SHIFT] = 1
 
 
-@njit(cache=True, nogil=True)
+@njit(cache=True)
 def _unindex(rings: Ints, ring: int, time: int, amount: int, newest_time: int, dirty: Bytes) -> None:
     """Take out an event, unless its step has made room for a newer one."""
     step = time >> RING_STEP_SHIFT
@@ -665,7 +665,7 @@ def _unindex(rings: Ints, ring: int, time: int, amount: int, newest_time: int, d
         dirty[RING_BLOCKS, row >> BLOCK_SHIFT] = 1
 
 
-@njit(cache=True, nogil=True)
+@njit(cache=True)
 def _advance(rings: Ints, ring: int, old_newest: int, new_newest: int, dirty: Bytes) -> None:
     """Clear the steps that time has entered."""
     step = new_newest >> RING_STEP_SHIFT
@@ -677,7 +677,7 @@ def _advance(rings: Ints, ring: int, old_newest: int, new_newest: int, dirty: By
         dirty[RING_BLOCKS, row >> BLOCK_SHIFT] = 1
 
 
-@njit(cache=True, nogil=True)
+@njit(cache=True)
 def _start_of_walk(slots: Ints, slot: int, events: Ints, rings: Ints, time: int) -> int:
     """Return the newest event in the step of `time` or in the last one before it that has any, or NONE."""
     oldest_step = events[slots[slot, OLDEST], TIME] >> RING_STEP_SHIFT
@@ -690,7 +690,7 @@ def _start_of_walk(slots: Ints, slot: int, events: Ints, rings: Ints, time: int)
     return NONE
 
 
-@njit(cache=True, nogil=True)
+@njit(cache=True)
 def _indexed(slots: Ints, slot: int, events: Ints, rings: Ints, after: int, until: int) -> tuple[int, int]:
     """Return count and sum in (after, until], where `until` is earlier than the slot's newest event."""
     ring = slots[slot, RING]
@@ -717,7 +717,7 @@ def _indexed(slots: Ints, slot: int, events: Ints, rings: Ints, after: int, unti
 # Buckets
 
 
-@njit(cache=True, nogil=True)
+@njit(cache=True)
 def _add_bucket(
     slots: Ints,
     slot: int,
@@ -763,7 +763,7 @@ def _add_bucket(
     dirty[BUCKET_BLOCKS, node >> BLOCK_SHIFT] = 1
 
 
-@njit(cache=True, nogil=True)
+@njit(cache=True)
 def _drop_old_buckets(head: int, buckets: Ints, dirty: Bytes, counters: Ints, keep: int) -> None:
     limit = buckets[head, START] - keep
     last = head
@@ -779,7 +779,7 @@ def _drop_old_buckets(head: int, buckets: Ints, dirty: Bytes, counters: Ints, ke
         node = _free_bucket(buckets, node, dirty, counters)
 
 
-@njit(cache=True, nogil=True)
+@njit(cache=True)
 def _free_bucket(buckets: Ints, node: int, dirty: Bytes, counters: Ints) -> int:
     """Give one bucket back; return the older one."""
     older = buckets[node, OLDER]

@@ -4,6 +4,7 @@ import mmap
 import secrets
 from collections.abc import Mapping
 from dataclasses import dataclass, field
+from functools import partial
 from typing import NamedTuple
 
 import numpy as np
@@ -98,7 +99,7 @@ class GrowingRows:
 
 
 class VelocityState:
-    """The arrays of a running store. `arrays` are the kernel's, in the order in which it takes them."""
+    """The arrays of a running store. `observe` is the kernel with them; it is another one after `make_room`."""
 
     def __init__(self, begin: StateArrays) -> None:
         self.counters = begin.counters
@@ -112,7 +113,7 @@ class VelocityState:
 
     def make_room(self, *, received_at: int) -> None:
         """Enlarge what could overflow while one transaction is added; expired keys are dropped first."""
-        del self.arrays  # so that nobody holds what is to be moved
+        del self.observe  # so that nobody holds what is to be moved
         try:
             self._enlarge(received_at)
         finally:
@@ -164,7 +165,9 @@ class VelocityState:
             bigger[:, : self.dirty.shape[1]] = self.dirty
             self.dirty = bigger
         table, seen, slots, events, buckets, rings = rows
-        self.arrays = (table, seen, slots, events, buckets, rings, self.dirty, self.counters)
+        self.observe = partial(
+            kernel.observe, table, seen, slots, events, buckets, rings, self.dirty, self.counters
+        )
 
 
 def _no_rows(name: str) -> Ints:

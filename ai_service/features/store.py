@@ -100,7 +100,7 @@ class VelocityStore:
         event_time, received_at = accepted.event_time_us, accepted.received_at_us
         latitude, longitude = location.latitude, location.longitude
         while True:
-            answer = kernel.observe(
+            answer = self._state.observe(
                 names,
                 event_time,
                 received_at,
@@ -108,7 +108,6 @@ class VelocityStore:
                 _NAN if latitude is None else latitude,
                 _NAN if longitude is None else longitude,
                 again,
-                *self._state.arrays,
                 values,
             )
             if answer != kernel.NEEDS_ROOM:
@@ -146,9 +145,7 @@ def warm_up() -> None:
     state = VelocityState(empty_state())
     values = np.empty(_SHAPE, dtype=np.int64)
     for number in range(2):
-        kernel.observe(
-            f"i\0{number}\0customer\0card\0\0\0\0".encode(), 1, 1, 0, _NAN, _NAN, False, *state.arrays, values
-        )
+        state.observe(f"i\0{number}\0customer\0card\0\0\0\0".encode(), 1, 1, 0, _NAN, _NAN, False, values)
     StateCopier(state, threading.Lock()).finish()
     kernel.rehash(state.used_rows("table"), np.zeros_like(state.used_rows("table")), 0)
     kernel.count_from(state.used_rows("seen"), 0)
