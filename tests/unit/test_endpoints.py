@@ -8,6 +8,7 @@ from fastapi import APIRouter
 from fastapi.dependencies.models import Dependant
 from fastapi.routing import APIRoute
 
+from common.strict_json import StrictRoute
 from tests.openapi import APPS
 
 
@@ -44,3 +45,12 @@ def test_no_endpoint_hops_to_a_thread(name: str) -> None:
 
     assert len(routes) >= 5
     assert plain == []
+
+
+@pytest.mark.parametrize("name", sorted(APPS))
+def test_every_endpoint_of_the_api_is_strict(name: str) -> None:
+    """The caller before the body, no unknown parameter, JSON that can be read in one way only."""
+    routes = [route for route in api_routes(APPS[name].routes) if route.path.startswith("/v1")]
+
+    assert routes
+    assert [route.path for route in routes if not isinstance(route, StrictRoute)] == []

@@ -9,6 +9,7 @@ from contextlib import AbstractAsyncContextManager
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
+from urllib.parse import unquote
 
 import httpx
 import pytest
@@ -148,6 +149,23 @@ class TestRequests:
             assert differences(answered["route"], answered[door]) == []
         assert "planted" not in logged
         assert not [name for name, token in tokens.items() if token in logged]
+
+
+class TestQueries:
+    @pytest.mark.parametrize(
+        "query",
+        [
+            "limit=-1", "limit=0", "limit=1000000000", "limit=1e2", "limit=%D9%A5", "limit=5&limit=6", "limit=", "offset=9223372036854775808", "sort=record",
+            "filter[$ne]=1", "outcome[]=approve", "outcome=anything", "since=2026-11-01", "since=1767225600.5&until=NaN", "since=Infinity", "customer_id=%00", "customer_id=",
+            f"customer_id={'x' * 65}", "transaction_id=a%0D%0AX-Forged:%20planted-value-7391", "cursor=planted-value-7391", "cursor=" + "A" * 65, "institution_id=ins_live",
+        ],
+    )  # fmt: skip
+    async def test_that_are_odd_are_refused(self, ai: Ai, query: str) -> None:
+        response = await ai.get(f"/v1/transactions?{query}")
+
+        answered = Answered(query, response, sent=[unquote(query.partition("=")[2])])
+        assert response.status_code == 422
+        assert list(answered.wrongs()) == []
 
 
 class TestHotDoor:
