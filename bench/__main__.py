@@ -12,7 +12,7 @@ from bench.errors import BenchError
 from bench.figures import Figure, append
 from bench.machine import QUIET_IDLE_SHARE, alone, choose_cores, idle_share
 from bench.parts.all import part_figures
-from bench.run import OVER_HTTP, QUICK, WHOLE, Bench, Row
+from bench.run import EVERYTHING, OVER_HTTP, QUICK, WHOLE, Bench, Row
 from common.clock import utc_now
 from local_stack.errors import StackError
 from local_stack.running import stop_on_signals
@@ -29,7 +29,11 @@ def main(
         str, typer.Option("--only", help=f"what to measure, separated by commas or blanks: {', '.join(Row)}")
     ] = "",
     quick: Annotated[
-        bool, typer.Option("--quick", help="one short round: for trying, not for figures")
+        bool,
+        typer.Option(
+            "--quick",
+            help="one short round, without overload unless it is named: for trying, not for figures",
+        ),
     ] = False,
 ) -> None:
     """Measure the product against its yardsticks; ends with 1 when something that is asked for misses."""
@@ -39,7 +43,7 @@ def main(
     stop_on_signals()
     try:
         with alone():
-            figures = _measure(console, _rows(rows), is_quick=quick)
+            figures = _measure(console, _rows(rows, is_quick=quick), is_quick=quick)
     except (BenchError, StackError) as error:
         console.print(str(error), style="bold red", markup=False, soft_wrap=True)
         for line in getattr(error, "details", []):
@@ -82,12 +86,14 @@ def _measure(console: Console, rows: frozenset[Row], *, is_quick: bool) -> list[
     return figures
 
 
-def _rows(text: str) -> frozenset[Row]:
+def _rows(text: str, *, is_quick: bool) -> frozenset[Row]:
+    """Return what is named; without names everything, but for overload when it is to be quick."""
     names = text.replace(",", " ").split()
     try:
-        return frozenset(Row(name) for name in names) or frozenset(Row)
+        named = frozenset(Row(name) for name in names)
     except ValueError as error:
         raise typer.BadParameter(f"{error}; there are: {', '.join(Row)}") from None
+    return named or EVERYTHING - ({Row.OVERLOAD} if is_quick else set())
 
 
 if __name__ == "__main__":

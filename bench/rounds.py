@@ -67,6 +67,11 @@ class Rounds:
                         self.found.append(measured)
                         self.say(f"round {number + 1}/{rounds}: {_line(measured)}")
 
+    def load(self, target: Target, *, connections: int, seconds: float) -> None:
+        """Send payments for so long, measured by somebody else."""
+        self._wrk(target, connections=connections, seconds=seconds)
+        target.settle()
+
     def rates(self, target: str, connections: int) -> list[float]:
         """Return the acknowledged requests a second of each round."""
         return [

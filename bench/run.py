@@ -15,6 +15,7 @@ from bench.machine import Cores, fdatasync_ms
 from bench.paced import half_load, overload
 from bench.processes import HOST, Server, uvicorn_server
 from bench.product import Product, running_product
+from bench.profile import profile_figures, sampling
 from bench.rounds import Rounds
 from bench.stream import Stream, load_stream
 from bench.targets import Target, running_echo, running_naive
@@ -36,10 +37,12 @@ class Row(StrEnum):
     HALF = "half"
     OVERLOAD = "overload"
     PARTS = "parts"
+    PROFILE = "profile"
 
 
+EVERYTHING = frozenset(Row) - {Row.PROFILE}
 OVER_HTTP = frozenset(Row) - {Row.PARTS}
-NEEDS_LEAN = frozenset({Row.LEAN, Row.NAIVE, Row.HALF, Row.OVERLOAD})
+NEEDS_LEAN = frozenset({Row.LEAN, Row.NAIVE, Row.HALF, Row.OVERLOAD, Row.PROFILE})
 
 
 @dataclass(frozen=True)
@@ -54,7 +57,7 @@ class Size:
 
 
 WHOLE = Size(rounds=3, seconds=8, connections=(1, 32, 128), customers=50_000, paced_seconds=20)
-QUICK = Size(rounds=1, seconds=3, connections=(32, 128), customers=5_000, paced_seconds=5)
+QUICK = Size(rounds=1, seconds=2, connections=(32, 128), customers=5_000, paced_seconds=3)
 
 
 @dataclass
@@ -100,6 +103,8 @@ class Bench:
             yield from losses(self.rounds)
             if LEAN in products:
                 yield from self._paced(products[LEAN])
+            if Row.PROFILE in self.rows:
+                yield from self._profile(products[LEAN])
             for product in products.values():
                 yield from self._archive(product)
         shutil.rmtree(self.folder)  # gigabytes; after a failure it stays, with its logs
@@ -181,6 +186,13 @@ class Bench:
             yield from overload(
                 product, capacity=capacity, tags=tags, seconds=self.size.paced_seconds, cores=self.cores
             )
+
+    def _profile(self, product: Product) -> Iterator[Figure]:
+        self.say(f"Sampling {product.name} at {HALF_OF} connections")
+        output = self.home / "profile.txt"
+        with sampling(product.pids["ai_service"], output, seconds=self.size.seconds):
+            self.rounds.load(product, connections=HALF_OF, seconds=self.size.seconds)
+        yield from profile_figures(output.read_text(encoding="utf-8"))
 
     def _archive(self, product: Product) -> Iterator[Figure]:
         self.say(f"Reading the archive of {product.name}")

@@ -8,6 +8,7 @@ from math import inf
 import numpy as np
 from numpy.typing import NDArray
 from sklearn.ensemble import HistGradientBoostingClassifier
+from threadpoolctl import threadpool_limits
 
 from ai_service.ml.calibration import Calibration, ScoreBin, sigmoid
 from ai_service.ml.predictor import FraudModel
@@ -39,8 +40,9 @@ def equality_figure(
 def sklearn_figure(estimator: HistGradientBoostingClassifier, rows: Sequence[Floats]) -> Figure:
     """Return what one row costs scikit-learn itself."""
     given = [row.reshape(1, -1) for row in rows[:ROWS_TO_EXPLAIN]]
-    us, _ = per_item_us(estimator.predict_proba, given, repeats=2)
-    return Figure("sklearn_one_row", us, "us", note="predict_proba, another row each time")
+    with threadpool_limits(1):  # its own threads make a single row slower
+        us, _ = per_item_us(estimator.predict_proba, given, repeats=2)
+    return Figure("sklearn_one_row", us, "us", note="predict_proba on one thread, another row each time")
 
 
 def shapley_figures(
