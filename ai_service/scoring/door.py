@@ -8,7 +8,6 @@ untouched, which says what is wrong with it. A test sends every hostile case thr
 from types import SimpleNamespace
 from typing import Final
 
-from pydantic import ValidationError
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from ai_service.scoring.deadline import DeadlineExceededError, Deadlines, seconds_allowed
@@ -21,7 +20,7 @@ from common.contracts.transactions import Transaction
 from common.errors import PlatformError, Rendered, render_problem
 from common.failpoints import failpoint
 from common.logging import add_facts, request_id
-from common.strict_json import loads
+from common.strict_json import read_model
 
 PATH: Final = "/v1/score"
 _ROUTE: Final = SimpleNamespace(path=PATH)  # as FastAPI leaves it in the scope, for metrics and the log
@@ -118,8 +117,8 @@ def _understood(scope: Scope, message: Message) -> tuple[Transaction, Principal,
         allowed_s = seconds_allowed(
             None if deadline is None else deadline.decode("latin-1"), limit_ms=state["deadline_ms"]
         )
-        return Transaction.model_validate(loads(message["body"])), caller, allowed_s
-    except (PlatformError, ValidationError, ValueError):
+        return read_model(message["body"], Transaction), caller, allowed_s
+    except PlatformError:
         return None
 
 

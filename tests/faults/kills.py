@@ -10,11 +10,13 @@ from dataclasses import dataclass
 from itertools import chain
 
 from local_stack.child import Child
-from tests.faults.faults import PASS, REFUSE
+from tests.faults.faults import PASS, REFUSE, Fault, Mode
 from tests.faults.stack import FaultyStack
 
 AT_RANDOM = "at a random moment"
 WHILE_STOPPING = "while it stops"
+WHILE_MAILING = "in the middle of a mail"
+WHILE_STORING = "in the middle of a PUT"
 REACHED_WITHIN_S = 60.0
 READY_WITHIN_S = 60.0
 LOOK_S = 0.02
@@ -35,6 +37,7 @@ POINTS: Mapping[str, Mapping[str, int]] = {
         "decisions.after_outbox": 30,
         "decisions.before_commit": 30,
         "decisions.after_commit": 30,
+        "decisions.after_telling": 30,
         "response.started": 60,
         "relay.after_claim": 1,
         "relay.after_send": 1,
@@ -60,8 +63,13 @@ POINTS: Mapping[str, Mapping[str, int]] = {
         "object.after_mark": 2,
         "object.while_clearing": 2,
     },
+    "user_service": {},
+    "external_apis_services": {},
 }
 AT_START = frozenset({"migrations.before_commit"})
+# what is slowed down, so that a random moment is one in the middle of it
+SLOWED = {WHILE_MAILING: "smtp", WHILE_STORING: "s3"}
+SLOWLY = Fault(Mode.SLOW, delay_s=0.5)
 # the relay has work only when something could not be told at once
 NEEDS_OUTAGE_OF = {point: "log_service" for point in POINTS["ai_service"] if point.startswith("relay.")}
 
@@ -103,6 +111,8 @@ def planned_kills(*, seed: int, count: int, rounds: int) -> list[list[list[Kill]
         service: [Kill(service, where, chosen.randint(1, most)) for where, most in points.items()]
         for service, points in POINTS.items()
     }
+    named["alert_service"].append(Kill("alert_service", WHILE_MAILING))
+    named["log_service"].append(Kill("log_service", WHILE_STORING))
     free = count - sum(map(len, named.values())) - rounds * len(POINTS)
     for number in range(free):
         service = chosen.choice(list(POINTS))
@@ -134,13 +144,9 @@ async def run_chain(stack: FaultyStack, kills: Sequence[Kill], *, chosen: random
 async def _ended(stack: FaultyStack, child: Child, kill: Kill, chosen: random.Random) -> bool:
     """Bring the end about, and return whether it came as it was meant to."""
     if not kill.failpoint:
-        await asyncio.sleep(chosen.uniform(*RANDOM_WITHIN_S))
-        if kill.where == WHILE_STOPPING:
-            os.kill(child.pid, signal.SIGTERM)
-            await asyncio.sleep(chosen.uniform(*STOPPING_S))
+        await _random_moment(stack, child, kill, chosen)
         return True
-    dependency = NEEDS_OUTAGE_OF.get(kill.where)
-    if dependency:
+    if dependency := NEEDS_OUTAGE_OF.get(kill.where):
         stack.kit.set(dependency, REFUSE)
         await asyncio.sleep(1.0)
         stack.kit.set(dependency, PASS)
@@ -148,6 +154,19 @@ async def _ended(stack: FaultyStack, child: Child, kill: Kill, chosen: random.Ra
     while child.exit_status is None and time.monotonic() < deadline:  # noqa: ASYNC110 - another process
         await asyncio.sleep(LOOK_S)
     return child.exit_status == -signal.SIGKILL
+
+
+async def _random_moment(stack: FaultyStack, child: Child, kill: Kill, chosen: random.Random) -> None:
+    slowed = SLOWED.get(kill.where)
+    if slowed:
+        stack.kit.set(slowed, SLOWLY)
+    await asyncio.sleep(chosen.uniform(*RANDOM_WITHIN_S))
+    if kill.where == WHILE_STOPPING:
+        os.kill(child.pid, signal.SIGTERM)
+        await asyncio.sleep(chosen.uniform(*STOPPING_S))
+    if slowed:
+        child.kill()  # before what was held back goes on
+        stack.kit.set(slowed, PASS)
 
 
 async def _ready(child: Child) -> None:

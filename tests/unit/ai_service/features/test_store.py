@@ -10,7 +10,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from ai_service.features.accepted import AcceptedTransaction
-from ai_service.features.state import POOLS, GrowingRows, empty_state
+from ai_service.features.state import POOLS, GrowingRows, StateArrays, empty_state
 from ai_service.features.store import VelocityStore
 from ai_service.features.velocity import (
     DAY_US,
@@ -252,27 +252,31 @@ class TestCopyState:
             assert readings[0].observed_sequence == readings[1].observed_sequence
 
     def test_is_the_state_of_one_moment_however_much_is_observed_meanwhile(self) -> None:
-        store, observed = VelocityStore(), list(stream(5, 4000, Pace(step_s=1, late_s=60, things=20)))
-        copies = []
+        store, observed = VelocityStore(), list(stream(5, 6000, Pace(step_s=1, late_s=60, things=20)))
+        copies: list[StateArrays] = []
 
-        def observe_all() -> None:
-            for accepted, location in observed:
-                store.observe(accepted, location)
+        def copy_again_and_again() -> None:
+            while len(copies) < 6:
+                copies.append(store.copy_state())
 
-        observer = threading.Thread(target=observe_all)
-        observer.start()
-        while observer.is_alive():
-            copies.append(store.copy_state())
-        observer.join()
+        for accepted, location in observed[:500]:
+            store.observe(accepted, location)
+        copier = threading.Thread(target=copy_again_and_again)
+        copier.start()
+        count = 500
+        while copier.is_alive() and count < len(observed):
+            store.observe(*observed[count])
+            count += 1
+        copier.join()
 
-        part_way = [copy for copy in copies if 0 < sum(copy.sequences.values()) < len(observed)]
-        assert part_way
-        for copy in part_way[:: max(1, len(part_way) // 5)]:
-            done = sum(copy.sequences.values())
+        assert [_observations(copy) for copy in copies] == sorted(_observations(copy) for copy in copies)
+        assert 500 < _observations(copies[-1]) <= count
+        for copy in copies:
+            done = _observations(copy)
             replayed, restored = VelocityStore(), VelocityStore(copy)
             for accepted, location in observed[:done]:
                 replayed.observe(accepted, location)
-            for accepted, location in observed[done:]:
+            for accepted, location in observed[done : done + 1000]:
                 readings = [each.observe(accepted, location) for each in (replayed, restored)]
                 assert readings[0].observed_sequence == readings[1].observed_sequence
                 assert np.array_equal(readings[0].values, readings[1].values)
@@ -340,6 +344,10 @@ class TestGrowingRows:
 
         assert np.array_equal(held, begin)
         assert np.array_equal(growing.rows[1:4], begin[1:])
+
+
+def _observations(state: StateArrays) -> int:
+    return sum(state.sequences.values())
 
 
 def _later(
