@@ -35,7 +35,7 @@ class Admission:
         *,
         work: str,
         target_s: float = 0.12,
-        floor: int = 32,
+        floor: int = 128,
         start: int = 256,
         most: int = 1024,
         clock: Callable[[], float] = time.perf_counter,

@@ -3,6 +3,7 @@
 from collections.abc import AsyncIterator, Awaitable, Callable, Mapping, Sequence
 from contextlib import AbstractAsyncContextManager, asynccontextmanager
 from dataclasses import dataclass
+from functools import partial
 from typing import Any, Generic, Protocol, TypeVar
 
 import structlog
@@ -50,6 +51,19 @@ class Service(Generic[SettingsT]):
     shortcuts: Sequence[type[Shortcut]] = ()
 
 
+class ServiceApp(FastAPI):
+    """A FastAPI application behind layers of its own: what they answer never goes through FastAPI's own layers."""
+
+    front: ASGIApp
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """Serve one scope; requests go through the front."""
+        if scope["type"] == "http":
+            await self.front(scope, receive, send)
+        else:
+            await super().__call__(scope, receive, send)
+
+
 def create_app(service: Service[SettingsT], settings: SettingsT | None = None) -> FastAPI:
     """Make the web application of `service`; settings are read when it starts, unless given."""
 
@@ -73,7 +87,7 @@ def create_app(service: Service[SettingsT], settings: SettingsT | None = None) -
             raise
         log.info("service.stopped")
 
-    app = FastAPI(
+    app = ServiceApp(
         title=f"Assay {service.name}",
         summary=service.summary,
         version=API_VERSION,
@@ -88,9 +102,10 @@ def create_app(service: Service[SettingsT], settings: SettingsT | None = None) -
     for router in service.routers:
         app.include_router(router)
     app.include_router(_operations)
+    behind: ASGIApp = partial(FastAPI.__call__, app)
     for shortcut in service.shortcuts:
-        app.add_middleware(shortcut)
-    app.add_middleware(RequestMiddleware)
+        behind = shortcut(behind)
+    app.front = RequestMiddleware(behind)
     return app
 
 

@@ -14,7 +14,7 @@ from sqlalchemy.dialects import postgresql, sqlite
 from sqlalchemy.engine import Dialect
 from sqlalchemy.exc import DBAPIError
 
-SIZES = (128, 96, 64, 48, 32, 24, 16, 12, 8, 6, 4, 3, 2, 1)
+SIZES = (128, 96, 64, 48, *range(32, 0, -1))
 Row = tuple[Any, ...]
 
 
@@ -77,11 +77,7 @@ class PreparedStatement:
         try:
             cursor.execute(text, parameters)
         except Exception as error:
-            dialect = connection.dialect
-            base = dialect.loaded_dbapi.Error
-            raise DBAPIError.instance(
-                None, None, error, base, hide_parameters=True, dialect=dialect
-            ) from error
+            raise _as_sqlalchemy_has_it(connection, error) from error
         return cursor
 
     def warm_up(self, connection: Connection) -> None:
@@ -96,6 +92,18 @@ class PreparedStatement:
         text = str(self._make(positional, size).compile(dialect=positional))
         self._texts[dialect.name, size] = text
         return text
+
+
+def _as_sqlalchemy_has_it(connection: Connection, error: Exception) -> BaseException:
+    """Return a driver's error wrapped; a connection that broke is marked, so that nobody rolls back on it."""
+    dialect, driver = connection.dialect, connection.connection.dbapi_connection
+    base = dialect.loaded_dbapi.Error
+    is_lost = isinstance(error, base) and dialect.is_disconnect(error, driver, None)
+    if is_lost:
+        connection.invalidate(error)
+    return DBAPIError.instance(
+        None, None, error, base, hide_parameters=True, connection_invalidated=is_lost, dialect=dialect
+    )
 
 
 def _pieces(rows: Sequence[Any]) -> Iterator[Sequence[Any]]:

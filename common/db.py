@@ -23,6 +23,7 @@ BUSY_TIMEOUT_MS = 5000
 CONNECT_TIMEOUT_S = 5
 RETRY_S = 0.02
 POOL_SIZE = 20
+COMPILED_STATEMENTS = 512  # of each connection: those of `common.bulk` come in many sizes
 MIGRATION_LOCK = 7_261_190_423  # any number; the same for every process that migrates
 _log = structlog.get_logger()
 
@@ -143,7 +144,8 @@ def _driver_url(url: str, *, asynchronous: bool) -> str:
 def _pool(url: str) -> dict[str, Any]:
     # Parameters stay out of error texts: they hold addresses and hashes, and error texts reach the log.
     if _is_sqlite(url):
-        return {"hide_parameters": True, "connect_args": {"timeout": BUSY_TIMEOUT_MS / 1000}}
+        connect = {"timeout": BUSY_TIMEOUT_MS / 1000, "cached_statements": COMPILED_STATEMENTS}
+        return {"hide_parameters": True, "connect_args": connect}
     return {
         "hide_parameters": True,
         "pool_size": POOL_SIZE,

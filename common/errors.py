@@ -12,6 +12,7 @@ from fastapi.exceptions import RequestValidationError
 from sqlalchemy.exc import InterfaceError, OperationalError
 from sqlalchemy.exc import TimeoutError as PoolTimeoutError
 from starlette.exceptions import HTTPException
+from starlette.types import Receive, Scope, Send
 
 from common.logging import request_id
 
@@ -174,6 +175,18 @@ def install_error_handlers(app: FastAPI) -> None:
     """Make `app` answer every failure in the one shape."""
     for expected in (PlatformError, RequestValidationError, HTTPException, *_DATABASE_AWAY):
         app.add_exception_handler(expected, _answer)
+    app.add_exception_handler(Exception, _nothing)
+
+
+class _Nothing(Response):
+    """Sends nothing: Starlette raises an unexpected error again after its answer, and the layer outside answers."""
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """Leave the request as it is."""
+
+
+async def _nothing(_request: Request, _error: Exception) -> Response:
+    return _Nothing()
 
 
 async def _answer(_request: Request, error: Exception) -> Response:

@@ -2,13 +2,20 @@
 
 import os
 import time
+from functools import lru_cache
 
 _ALPHABET = "0123456789abcdefghjkmnpqrstvwxyz"  # Crockford base 32, lower case
-_PAIRS = [first + second for first in _ALPHABET for second in _ALPHABET]  # ten bits at a time
-_SHIFTS = tuple(range(120, -1, -10))
+_TIME_CHARACTERS = 10
+_RANDOM_CHARACTERS = 16
+_SYMBOL_OF_BYTE = (_ALPHABET * 8).encode()  # five random bits of each byte choose one
 
 
 def new_id(prefix: str) -> str:
     """Return e.g. `dec_01jd3v...`: 48 bits of milliseconds and 80 random bits, as a ULID lays them out."""
-    value = (time.time_ns() // 1_000_000) << 80 | int.from_bytes(os.urandom(10), "big")
-    return f"{prefix}_" + "".join([_PAIRS[value >> shift & 1023] for shift in _SHIFTS])
+    random = os.urandom(_RANDOM_CHARACTERS).translate(_SYMBOL_OF_BYTE).decode()
+    return f"{prefix}_{_time_part(time.time_ns() // 1_000_000)}{random}"
+
+
+@lru_cache(maxsize=2)
+def _time_part(milliseconds: int) -> str:
+    return "".join(_ALPHABET[milliseconds >> 5 * place & 31] for place in reversed(range(_TIME_CHARACTERS)))

@@ -196,14 +196,14 @@ def _add_origin(_logger: Any, _name: str, event: MutableMapping[str, Any]) -> Mu
 
 
 @lru_cache(maxsize=1024)
-def _names_a_secret(key: str) -> bool:
-    return any(word in key.lower() for word in _SECRET_WORDS)
+def _secret_names(names: tuple[str, ...]) -> tuple[str, ...]:
+    return tuple(name for name in names if any(word in str(name).lower() for word in _SECRET_WORDS))
 
 
 def _hide_secrets(_logger: Any, _name: str, event: MutableMapping[str, Any]) -> MutableMapping[str, Any]:  # noqa: ANN401
-    for key, value in event.items():
-        if _names_a_secret(str(key)):
-            event[key] = "[hidden]"
-        elif isinstance(value, dict):
-            event[key] = _hide_secrets(_logger, _name, dict(value))
+    for name in _secret_names(tuple(event)):
+        event[name] = "[hidden]"
+    for name, value in event.items():
+        if isinstance(value, dict):
+            event[name] = _hide_secrets(_logger, _name, dict(value))
     return event

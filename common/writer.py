@@ -9,6 +9,7 @@ from contextlib import suppress
 from typing import Any, TypeVar
 
 from sqlalchemy import Connection, Engine
+from sqlalchemy.exc import DBAPIError
 
 from common.errors import UnavailableError
 
@@ -21,13 +22,16 @@ class DatabaseWriter:
     """Runs functions of a connection off the event loop and commits each before its caller hears of it.
 
     SQLite has one writer at a time anyway; a thread of its own costs one hand-over per job instead of one per
-    statement. The connection is opened again after an error.
+    statement. The connection is opened again after an error, and a job that finds it ended by the server is
+    run again on a new one: what broke before the commit was rolled back.
     """
 
     def __init__(self, engine: Engine) -> None:
         self._engine = engine
         self._jobs: queue.SimpleQueue[_Job | None] = queue.SimpleQueue()
         self._closed = False
+        self._connection: Connection | None = None  # from here on the thread's own, as is when it was used
+        self._used_at = 0.0
         self._thread = threading.Thread(target=self._run, name="database-writer", daemon=True)
         self._thread.start()
 
@@ -51,32 +55,59 @@ class DatabaseWriter:
         self._engine.dispose()
 
     def _run(self) -> None:
-        connection: Connection | None = None
-        used_at = 0.0
         while (taken := self._jobs.get()) is not None:
             job, loop, done = taken
             try:
-                if connection is not None and time.monotonic() - used_at > CHECK_AFTER_S:
-                    _give_up(connection)  # the pool sees whether it still works
-                    connection = None
-                connection = connection or self._engine.connect()
-                with connection.begin():
-                    result = job(connection)
+                result = self._transacted(job)
             except Exception as error:  # noqa: BLE001 - the boundary: the error belongs to the one who waits
-                _give_up(connection)
-                connection = None
+                self._give_up()
                 _answer(loop, _fail, done, error)
             else:
                 _answer(loop, _finish, done, result)
-            used_at = time.monotonic()
-        _give_up(connection)
+            self._used_at = time.monotonic()
+        self._give_up()
+
+    def _transacted(self, job: Callable[[Connection], ResultT]) -> ResultT:
+        """Run `job` in a transaction; once more if the server had ended the kept connection before its first word."""
+        if time.monotonic() - self._used_at > CHECK_AFTER_S:
+            self._give_up()  # the pool sees whether it still works
+        is_kept = self._connection is not None
+        try:
+            return self._once(job)
+        except _LostError as lost:
+            if not is_kept:
+                raise lost.error from None
+        self._give_up()
+        try:
+            return self._once(job)
+        except _LostError as lost:
+            raise lost.error from None
+
+    def _once(self, job: Callable[[Connection], ResultT]) -> ResultT:
+        """Run `job` and commit; raises `_LostError` when the connection broke before the commit was asked for."""
+        self._connection = self._connection or self._engine.connect()
+        with self._connection.begin():
+            try:
+                return job(self._connection)
+            except DBAPIError as error:
+                if error.connection_invalidated:
+                    raise _LostError(error) from error
+                raise
+
+    def _give_up(self) -> None:
+        """Close a connection that may be broken; the next job opens another."""
+        if self._connection is not None:
+            with suppress(Exception):
+                self._connection.close()
+        self._connection = None
 
 
-def _give_up(connection: Connection | None) -> None:
-    """Close a connection that may be broken; the next job opens another."""
-    if connection is not None:
-        with suppress(Exception):
-            connection.close()
+class _LostError(Exception):
+    """The connection broke while a job used it: nothing of the job is in the database."""
+
+    def __init__(self, error: DBAPIError) -> None:
+        super().__init__(str(error))
+        self.error = error
 
 
 def _answer(

@@ -24,13 +24,13 @@ class StageTimer:
     """Notes how long each stage took, in milliseconds."""
 
     def __init__(self) -> None:
-        self._last = time.perf_counter()
+        self._last = time.perf_counter_ns()
         self.laps: dict[str, float] = {}
 
     def lap(self, stage: str) -> None:
         """Note the time since the last lap under `stage`."""
-        now = time.perf_counter()
-        self.laps[stage] = round((now - self._last) * 1000, 3)
+        now = time.perf_counter_ns()
+        self.laps[stage] = (now - self._last) // 1000 / 1000  # whole microseconds
         self._last = now
 
 

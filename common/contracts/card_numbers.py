@@ -31,6 +31,7 @@ _GROUPED: Final = tuple(
         f"[0-9]{{8}}{_S}[0-9]{{8,11}}",
     )
 )
+_MAY_BE_GROUPED = re.compile(f"(?<![0-9A-Za-z])(?:[0-9]{{4}}|[0-9]{{6}}|[0-9]{{8}}){_S}[0-9]{{4}}")
 _WORD = re.compile(r"[0-9A-Za-z]+")
 _HEX = re.compile(r"(?=.*[A-Fa-f])[0-9A-Fa-f]+")
 _IBAN = re.compile(r"[A-Z]{2}[0-9]{2}[0-9A-Z]{11,30}")
@@ -69,6 +70,8 @@ def holds_card_number(text: str) -> bool:
         return False
     if any(is_card_number(found[0]) and not _is_hexadecimal(text, found) for found in _DIGITS.finditer(text)):
         return True
+    if not _MAY_BE_GROUPED.search(text):  # as all the forms begin
+        return False
     return any(
         is_card_number(_SEPARATORS.sub("", found[1])) for form in _GROUPED for found in form.finditer(text)
     )

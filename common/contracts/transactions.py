@@ -13,7 +13,12 @@ from pydantic import ConfigDict, Field, ValidationError, model_validator
 from pydantic_core import InitErrorDetails
 
 from common.canonical import canonical_bytes
-from common.contracts.card_numbers import holds_card_number, is_card_number, may_hold_card_number
+from common.contracts.card_numbers import (
+    SHORTEST,
+    holds_card_number,
+    is_card_number,
+    may_hold_card_number,
+)
 from common.contracts.currencies import EXPONENTS, MAX_AMOUNT_MINOR
 from common.contracts.fields import Contract, Country, Identifier, Text
 from common.contracts.institutions import Currency
@@ -216,7 +221,9 @@ def _refuse_card_numbers(canonical: Mapping[str, Any]) -> None:
     error = ValueError("this is a card number; send your own token for the card instead")
     wrong = [
         InitErrorDetails(type="value_error", loc=place, input=None, ctx={"error": error})
-        for place, value in _free_values(canonical)
+        for place, value in _free_values(
+            {name: value for name, value in canonical.items() if type(value) is not str or _is_suspect(value)}
+        )
         if _is_card_number_at(place, value)
     ]
     if wrong:
@@ -234,12 +241,18 @@ def _free_values(found: Mapping[str, Any], *outer: str) -> Iterator[tuple[tuple[
             yield outer, name
 
 
+def _is_suspect(text: str) -> bool:
+    return len(text) >= SHORTEST and may_hold_card_number(text.encode())
+
+
 def _is_card_number_at(place: tuple[str, ...], value: object) -> bool:
     if isinstance(value, bool):
         return False
     if isinstance(value, int | float):
         return is_card_number(str(abs(int(value))))
     text = str(value)
+    if not _is_suspect(text):
+        return False
     if place == ("phone_number",):
         digits = "".join(filter(str.isdigit, text))
         is_international = text.startswith("+") and len(digits) <= _LONGEST_PHONE_NUMBER

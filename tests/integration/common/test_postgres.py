@@ -138,6 +138,22 @@ class TestWriter:
 
         assert found == 7
 
+    async def test_runs_a_job_again_whose_bulk_statement_found_the_connection_ended(
+        self, engine: Engine, postgres_url: str
+    ) -> None:
+        writer = DatabaseWriter(engine)
+        await writer.run(lambda c: c.execute(text("SELECT 1")))
+        execute(
+            postgres_url,
+            "SELECT pg_terminate_backend(pid) FROM pg_stat_activity"
+            " WHERE datname = current_database() AND pid <> pg_backend_pid()",
+        )
+
+        await writer.run(lambda c: OUTBOX.add(c, [OutboxEntry("alert", "a")], now=1, lease_ms=0))
+        await writer.close()
+
+        assert execute(postgres_url, "SELECT subject_id FROM outbox") == [("a",)]
+
     def test_ignores_repeats(self, engine: Engine) -> None:
         table = Table(
             "things", MetaData(), Column("number", Integer, primary_key=True), Column("value", Integer)

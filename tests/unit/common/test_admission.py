@@ -105,7 +105,7 @@ class TestPlace:
         with admission.place():
             assert admission.in_flight == 1
 
-    @pytest.mark.parametrize(("start", "most", "limit"), [(256, 1024, 256), (256, 3, 3), (10, 1024, 32)])
+    @pytest.mark.parametrize(("start", "most", "limit"), [(256, 1024, 256), (256, 3, 3), (10, 1024, 128)])
     def test_the_first_limit_lies_between_the_floor_and_the_most(
         self, start: int, most: int, limit: int
     ) -> None:
