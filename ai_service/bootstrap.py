@@ -23,17 +23,16 @@ from ai_service.ml import kernels
 from ai_service.ml.predictor import FraudModel
 from ai_service.policies.policy import built_in_policies
 from ai_service.scoring import repository, saving
+from ai_service.scoring.deciding import Deciding
 from ai_service.scoring.drafts import Drafts
 from ai_service.scoring.enrichment import Enrichment
 from ai_service.scoring.history import DecisionHistory
-from ai_service.scoring.in_flight import InFlight
 from ai_service.scoring.loading import Scoring, load_scoring
 from ai_service.scoring.publisher import Publisher
 from ai_service.scoring.recovery import SnapshotKeeper, restore_velocity
 from ai_service.scoring.redelivery import relays
 from ai_service.scoring.service import TransactionScorer
 from ai_service.settings import AiSettings
-from common.admission import Admission
 from common.background import running
 from common.circuit import Circuit
 from common.clock import epoch_ms
@@ -104,7 +103,7 @@ async def build(settings: AiSettings) -> AsyncIterator[Mapping[str, Any]]:
                 "database": database,
                 "readiness": _readiness(database, calls, rates, scoring.model),
             }
-            await scorer.publisher.drain()
+            await scorer.drain()
         await keeper.write()
 
 
@@ -135,16 +134,9 @@ async def _scorer(
     policies = built_in_policies(model_is_simulated=model.simulated_only)
     for policy in (policies.sandbox, policies.live):
         model.bands(policy.cuts)  # made once, here, rather than while a payer waits
+    deciding = Deciding(velocity, scoring.features, model, rules, policies, Drafts(model, rules.version))
     scorer = TransactionScorer(
-        admission=Admission(work="score", most=settings.max_waiting),
-        in_flight=InFlight(),
-        enrichment=Enrichment(rates, geoip, velocity),
-        features=scoring.features,
-        model=model,
-        rules=rules,
-        policies=policies,
-        drafts=Drafts(model, rules.version),
-        publisher=publisher,
+        Enrichment(rates, geoip), deciding, publisher, max_waiting=settings.max_waiting
     )
     return scorer, rates
 
@@ -172,7 +164,6 @@ async def _publisher(
         ),
         circuits=circuits,
         velocity=velocity,
-        max_waiting=settings.max_waiting,
     )
 
 

@@ -1,14 +1,11 @@
-"""What is learnt about a transaction before it is scored: its worth, where its address is, what came before it."""
+"""What is learnt about a transaction before it is scored: its worth, and where its address is."""
 
 from dataclasses import dataclass
 from datetime import datetime
-from ipaddress import IPv4Address, IPv6Address
 
 from ai_service.clients.geoip import GeoIpClient
 from ai_service.clients.rates import RatesClient
 from ai_service.features.accepted import AcceptedTransaction, accept
-from ai_service.features.store import VelocityStore
-from ai_service.features.velocity import VelocityReading
 from common.auth.principal import Principal
 from common.contracts.geoip import GeoLocation, GeoStatus
 from common.contracts.transactions import Transaction
@@ -23,7 +20,6 @@ class Enrichment:
 
     rates: RatesClient
     geoip: GeoIpClient
-    velocity: VelocityStore
 
     def accept(
         self, transaction: Transaction, caller: Principal, *, now: datetime, request_id: str
@@ -45,18 +41,12 @@ class Enrichment:
             request_id=request_id,
         )
 
-    async def read(self, accepted: AcceptedTransaction) -> tuple[GeoLocation, VelocityReading]:
-        """Return the location of the transaction's address and its velocity reading.
-
-        Velocity keeps the customer's last place, so it is observed once the location is known: docs/decisions/0006.
-        """
-        location = await self._location(accepted.transaction.ip_address)
-        velocity = self.velocity.observe(accepted, location)
-        accepted.timer.lap("enrich")
-        failpoint("score.after_enrichment")
-        return location, velocity
-
-    async def _location(self, address: IPv4Address | IPv6Address | None) -> GeoLocation:
+    async def locate(self, accepted: AcceptedTransaction) -> GeoLocation:
+        """Return the location of the transaction's address; it costs no task when it is known."""
+        address = accepted.transaction.ip_address
         if address is None:
-            return _NO_ADDRESS
-        return self.geoip.cached(address) or await self.geoip.locate(address)
+            location = _NO_ADDRESS
+        else:
+            location = self.geoip.cached(address) or await self.geoip.locate(address)
+        accepted.timer.lap("enrich")
+        return location

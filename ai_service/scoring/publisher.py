@@ -1,4 +1,4 @@
-"""save_then_tell(): one durable commit and one gather for all transactions that wait together."""
+"""publish(): one durable commit and one gather for all decisions that were made together."""
 
 import asyncio
 from collections.abc import Callable, Mapping, Sequence
@@ -21,7 +21,7 @@ from ai_service.scoring.record import (
 from ai_service.scoring.repository import AlreadySaved
 from ai_service.scoring.saving import Saved, forget_told, save_batch
 from ai_service.scoring.telling import SLOW_S, Telling
-from common.batches import Batches, Results
+from common.batches import Results
 from common.circuit import Circuit
 from common.contracts.decisions import Deliveries, DeliveryStatus
 from common.delivery import Delivery
@@ -47,7 +47,6 @@ class Publisher:
         logs: LogClient,
         circuits: Mapping[str, Circuit],
         velocity: VelocityStore,
-        max_waiting: int,
     ) -> None:
         self._writer = writer
         self._alerts = alerts
@@ -55,21 +54,13 @@ class Publisher:
         self._alert_telling = Telling(ALERT, circuits[ALERT])
         self._audit_telling = Telling(AUDIT, circuits[AUDIT])
         self._velocity = velocity
-        self._batches: Batches[Draft, Answer] = Batches(
-            self.publish, name="decisions", max_waiting=max_waiting
-        )
         self._told: dict[str, set[str]] = {ALERT: set(), AUDIT: set()}
 
-    async def save_then_tell(self, draft: Draft) -> Answer:
-        """Return the answer once the decision is durable and the others were told, or were tried to.
-
-        Raises `OverloadedError`, `TransactionIdReusedError`, and what the database raised. The caller may go away:
-        the batch goes on.
-        """
-        return await self._batches.submit(draft)
-
     async def publish(self, drafts: Sequence[Draft]) -> Results[Answer] | asyncio.Task[Results[Answer]]:
-        """Commit the batch, then tell about all of it in parallel; slow telling holds up this batch alone."""
+        """Commit the batch, then tell about all of it in parallel; slow telling holds up this batch alone.
+
+        Returns for each its answer or `TransactionIdReusedError`; raises what the database raised.
+        """
         saved = await self._save(drafts)
         answers = asyncio.create_task(self._tell(drafts, saved))
         await asyncio.wait({answers}, timeout=SLOW_S)
@@ -105,8 +96,7 @@ class Publisher:
             await self._write_told()
 
     async def drain(self) -> None:
-        """Wait for running batches and write down what they told; for a graceful stop."""
-        await self._batches.drain()
+        """Write down what was told; for a graceful stop."""
         await self._write_told()
 
     async def _write_told(self) -> None:

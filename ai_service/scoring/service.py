@@ -1,48 +1,65 @@
 """The whole story of a transaction, top to bottom."""
 
-from dataclasses import dataclass
+import asyncio
+from collections.abc import Sequence
 from datetime import datetime
 
-from ai_service.features.definitions import FeaturePlan
-from ai_service.ml.predictor import FraudModel
-from ai_service.policies.policy import Policies
-from ai_service.rules.engine import Ruleset
-from ai_service.scoring.decision import decide
-from ai_service.scoring.drafts import Drafts
+from ai_service.scoring.deciding import Deciding, Located
 from ai_service.scoring.enrichment import Enrichment
 from ai_service.scoring.in_flight import Answer, InFlight
 from ai_service.scoring.publisher import Publisher
+from ai_service.scoring.record import Draft
 from common.admission import Admission
 from common.auth.principal import Principal
+from common.batches import Batches, Results
 from common.contracts.transactions import Transaction
 
+MAX_TOGETHER = 128  # about ten milliseconds of the event loop
 
-@dataclass(frozen=True)
+
 class TransactionScorer:
     """Scores transactions; every door of this service leads here."""
 
-    admission: Admission
-    in_flight: InFlight
-    enrichment: Enrichment
-    features: FeaturePlan
-    model: FraudModel
-    rules: Ruleset
-    policies: Policies
-    drafts: Drafts
-    publisher: Publisher
+    def __init__(
+        self, enrichment: Enrichment, deciding: Deciding, publisher: Publisher, *, max_waiting: int
+    ) -> None:
+        self.admission = Admission(work="score", most=max_waiting)
+        self.publisher = publisher
+        self._in_flight = InFlight()
+        self._enrichment = enrichment
+        self._deciding = deciding
+        self._batches: Batches[Located, Answer] = Batches(
+            self._decide_save_tell, name="decisions", max_batch=MAX_TOGETHER, max_waiting=max_waiting
+        )
 
     async def score(
         self, transaction: Transaction, caller: Principal, *, now: datetime, request_id: str = ""
     ) -> Answer:
-        """Score one transaction, save the decision, then tell the other services."""
-        if running := self.in_flight.find(caller.institution_id, transaction):  # the same id is being scored
+        """Score one transaction, save the decision, then tell the other services.
+
+        Raises `TransactionIdReusedError`, `EventTimeAheadError`, `OverloadedError`, and what the database raised. A
+        caller may go away: what was begun is finished.
+        """
+        if running := self._in_flight.find(caller.institution_id, transaction):  # the same id is being scored
             return await running
-        with self.admission.place(), self.in_flight.entry(caller.institution_id, transaction) as entry:
-            accepted = self.enrichment.accept(transaction, caller, now=now, request_id=request_id)
-            location, velocity = await self.enrichment.read(accepted)
-            features = self.features.build(accepted, location=location, velocity=velocity)
-            fraud_probability = self.model.predict(features)
-            rule_hits = self.rules.evaluate(accepted, location, features, fraud_probability)
-            decision = decide(fraud_probability, rule_hits, policy=self.policies.of(caller.tenant))
-            draft = self.drafts.make(accepted, location, velocity, features, decision)
-            return entry.set(await self.publisher.save_then_tell(draft))
+        with self.admission.place(), self._in_flight.entry(caller.institution_id, transaction) as entry:
+            accepted = self._enrichment.accept(transaction, caller, now=now, request_id=request_id)
+            location = await self._enrichment.locate(accepted)
+            return entry.set(await self._batches.submit((accepted, location)))
+
+    async def _decide_save_tell(
+        self, waiting: Sequence[Located]
+    ) -> Results[Answer] | asyncio.Task[Results[Answer]]:
+        """Do the rest for all who wait together; two such batches are under way at most."""
+        decided = self._deciding.decide_all(waiting)
+        drafts = [draft for draft in decided if isinstance(draft, Draft)]
+        published = await self.publisher.publish(drafts) if drafts else []
+        if len(drafts) == len(waiting):
+            return published
+        answers = iter(await published if isinstance(published, asyncio.Task) else published)
+        return [next(answers) if isinstance(each, Draft) else each for each in decided]
+
+    async def drain(self) -> None:
+        """Wait for what is under way; for a graceful stop."""
+        await self._batches.drain()
+        await self.publisher.drain()

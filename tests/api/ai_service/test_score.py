@@ -32,7 +32,7 @@ class TestScore:
         assert answer["degraded"] == []
         assert answer["review_id"] is None
         assert 0 <= answer["confidence"] <= 1
-        assert set(answer["timings_ms"]) == {"enrich", "score", "explain"}
+        assert set(answer["timings_ms"]) == {"enrich", "wait", "score", "explain"}
 
     @pytest.mark.parametrize(
         ("amount", "outcome", "level"), [(DOUBTFUL, "challenge", "medium"), (FRAUD, "decline", "high")]
