@@ -44,6 +44,7 @@ async def build(settings: LogSettings) -> AsyncIterator[dict[str, Any]]:
         reader = DatabaseReader(reading)
         writer = DatabaseWriter(writing_engine(settings.database_url))
         opened.push_async_callback(writer.close)
+        await writer.run(repository.warm_up)
         spool = AuditSpool(
             writer,
             most=Amount(settings.spool_max_records, settings.spool_max_bytes),

@@ -20,6 +20,7 @@ from sqlalchemy import (
     update,
 )
 
+from common.bulk import BulkInsert
 from common.contracts.audit_records import RecordKind, RecordsAccepted
 from common.contracts.institutions import InstitutionMode
 from common.failpoints import failpoint
@@ -86,6 +87,16 @@ class RecordsMovedError(Exception):
     """Some of the records went into another object in the meantime; nothing was changed."""
 
 
+_add_records = BulkInsert(records)  # their rows have every column but the last, which no record has at first
+_add_bodies = BulkInsert(bodies)
+
+
+def warm_up(connection: Connection) -> None:
+    """Make the statements over many rows now, so that nobody waits for them."""
+    _add_records.warm_up(connection)
+    _add_bodies.warm_up(connection)
+
+
 def accept(connection: Connection, batches: Sequence[Sequence[SpoolRecord]]) -> Accepted:
     """Keep what is new in each batch. A batch with a conflict is refused as a whole and gets its error."""
     known = _known(connection, [record.record_id for batch in batches for record in batch])
@@ -100,11 +111,8 @@ def accept(connection: Connection, batches: Sequence[Sequence[SpoolRecord]]) -> 
         known.update({record.record_id: record.row for record in new})
         fresh += new
         results.append(RecordsAccepted(accepted=len(new), repeated=len(batch) - len(new)))
-    if fresh:
-        connection.execute(insert(records), [record.row for record in fresh])
-        connection.execute(
-            insert(bodies), [{"record_id": record.record_id, "body": record.body} for record in fresh]
-        )
+    _add_records.run(connection, [(*record.row.values(), None) for record in fresh])
+    _add_bodies.run(connection, [(record.record_id, record.body) for record in fresh])
     failpoint("spool.before_commit")
     return Accepted(results, Amount(len(fresh), sum([len(record.body) for record in fresh])))
 
