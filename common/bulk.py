@@ -72,7 +72,7 @@ class PreparedStatement:
 
     def run(self, connection: Connection, parameters: Row, *, size: int = 1) -> Any:  # noqa: ANN401 - a DBAPI cursor
         """Run it with `parameters` and return the driver's cursor; raises what SQLAlchemy would raise."""
-        text = self._texts.get((connection.dialect.name, size)) or self._compiled(connection.dialect, size)
+        text = self._text(connection.dialect, size)
         cursor = connection.connection.cursor()
         try:
             cursor.execute(text, parameters)
@@ -83,7 +83,10 @@ class PreparedStatement:
     def warm_up(self, connection: Connection) -> None:
         """Make the text for every size now, so that no batch waits for it."""
         for size in SIZES:
-            self._compiled(connection.dialect, size)
+            self._text(connection.dialect, size)
+
+    def _text(self, dialect: Dialect, size: int) -> str:
+        return self._texts.get((dialect.name, size)) or self._compiled(dialect, size)
 
     def _compiled(self, dialect: Dialect, size: int) -> str:
         positional: Dialect = cast("Any", type(dialect))(
