@@ -6,6 +6,7 @@ import pytest
 
 from common.contracts.geoip import MAX_ADDRESSES, GeoBatch, GeoLookup, GeoStatus
 from common.contracts.tokens import Scope
+from common.logging import FLUSH_S
 from external_apis_services.settings import GeoProviderName
 from tests.api.external_apis_services.conftest import RunningService, Start
 from tests.mmdb_files import write_mmdb
@@ -103,6 +104,7 @@ class TestLookUp:
         await look_up(service, KNOWN)
         await look_up_all(service, {"ip_addresses": [KNOWN]})
 
+        await asyncio.sleep(2 * FLUSH_S)  # lines of requests are written together
         printed = capsys.readouterr().out
         assert "request.answered" in printed
         assert KNOWN not in printed

@@ -94,7 +94,7 @@ class TestOwnership:
             with pytest.raises(StartupError):
                 async with owned(postgres_url, wait_s=0):
                     pass
-        async with owned(postgres_url, wait_s=0) as ownership:
+        async with owned(postgres_url, wait_s=5) as ownership:  # the server sees an end a moment later
             await ownership.confirm()
 
     async def test_is_lost_to_another_one_that_was_faster(self, postgres_url: str) -> None:
