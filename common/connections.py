@@ -115,6 +115,15 @@ class GuardedConnection(HttpToolsProtocol):
         self._in_message = True
         super().on_message_begin()
 
+    def on_header(self, name: bytes, value: bytes) -> None:
+        """Take a header; what comes after the body belongs to no head that was checked, and is left out."""
+        if not self._in_body:
+            super().on_header(name, value)
+            return
+        self._head_bytes += len(name) + len(value) + _LINE_ENDS
+        if self._head_bytes > self._limits.head_bytes:
+            self._stop_reading(HeadTooLargeError())
+
     def on_headers_complete(self) -> None:
         """Begin the request, unless its head is not taken or there is no place for it."""
         self._check_head()
@@ -190,6 +199,8 @@ class GuardedConnection(HttpToolsProtocol):
             self._stop_reading(HeadTooLargeError())
         if hosts != 1:
             self._stop_reading(HeadRefusedError("Host is needed exactly once."))
+        if self.parser.should_upgrade():  # its body would be read as another protocol
+            self._stop_reading(HeadRefusedError("A connection cannot be upgraded here."))
 
     def _has_place(self) -> bool:
         """Count the request where its work is bounded; those behind another on their connection are counted there."""
@@ -251,10 +262,11 @@ class _Sweep:
             self._timer = loop.call_later(self._every_s, self._look, connections, loop)
 
     def _look(self, connections: Collection[GuardedConnection], loop: asyncio.AbstractEventLoop) -> None:
+        self._timer = None
         now = loop.time()
         for connection in tuple(connections):
-            connection.close_if_late(now)
+            if isinstance(connection, GuardedConnection):
+                connection.close_if_late(now)
         self.shedding.report()
-        self._timer = None
         if connections:
             self.watch(connections, loop)

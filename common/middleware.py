@@ -1,13 +1,15 @@
 """The pure ASGI layer around every request: request id, bounded body, headers, metrics, one log line, no bare 500."""
 
+import asyncio
 import time
 from collections.abc import Sequence
 from typing import Final
 
 import structlog
+from starlette.responses import Response
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
-from common.errors import BodyTooLargeError, problem
+from common.errors import BodyTooLargeError, UnavailableError, problem, render_problem
 from common.headers import SECURITY_HEADERS, request_id
 from common.logging import RunningRequest, log_request, start_request
 from common.metrics import request_metrics
@@ -39,12 +41,15 @@ class RequestMiddleware:
         except _ClientGoneError:
             answer.status = 499
         except BodyTooLargeError as error:
-            await answer.fail(
-                scope, receive, status=413, type_=error.type, title=error.title, detail=error.detail
-            )
+            await answer.fail(scope, receive, render_problem(error).response())
+        except asyncio.CancelledError:  # the service stops, and will not wait any longer
+            stopping = UnavailableError("This service is stopping.")
+            await answer.fail(scope, receive, render_problem(stopping).response())
+            raise
         except Exception:  # noqa: BLE001 - the boundary: no request ends without an answer and a log line
             _log.exception("request.failed", path=_route(scope))
-            await answer.fail(scope, receive, status=500, type_="internal", title="Something went wrong here")
+            unknown = problem(status=500, type_="internal", title="Something went wrong here")
+            await answer.fail(scope, receive, unknown)
         finally:
             _record(scope, answer, request)
 
@@ -89,10 +94,9 @@ class _Answer:
             self.seconds = time.perf_counter() - self._began
         return self.seconds
 
-    async def fail(self, scope: Scope, receive: Receive, *, status: int, **problem_fields: str) -> None:
+    async def fail(self, scope: Scope, receive: Receive, response: Response) -> None:
         """Answer with a problem, unless a part of another answer already left."""
         if not self.started:
-            response = problem(status=status, **problem_fields)  # type: ignore[arg-type]
             response.headers["Connection"] = "close"
             await response(scope, receive, self.send)
 

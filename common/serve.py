@@ -43,6 +43,7 @@ def serve(service: Service[SettingsT]) -> None:
             app,
             host=settings.host,
             port=settings.port,
+            ws="none",  # nothing here speaks it, and the guards below are of HTTP
             http=guarded_protocol(
                 ConnectionLimits(head_s=settings.head_timeout_s, body_s=settings.body_timeout_s)
             ),

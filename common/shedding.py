@@ -1,13 +1,14 @@
 """Refuses requests for which there is no place, at the least cost: what refusals cost is missing for the work."""
 
 from collections import Counter
+from contextvars import copy_context
 from functools import lru_cache
 from typing import Final
 
 import structlog
 from uvicorn.protocols.http.httptools_impl import STATUS_LINE
 
-from common.errors import OverloadedError, PlatformError, render_problem
+from common.errors import OverloadedError, PlatformError, Rendered, render_problem
 from common.headers import SECURITY_HEADERS
 from common.ids import new_id
 from common.logging import start_request
@@ -22,6 +23,7 @@ _COMMON: Final = b"".join(
 )
 _LENGTH: Final = b"\r\ncontent-length: "
 _LENGTH_DIGITS: Final = 8
+_LONGEST_HEAD: Final = 4096  # of those that are remembered
 _ODD: Final = (b"transfer-encoding", b"expect", b"x-request-id", b"upgrade")
 _log = structlog.get_logger()
 
@@ -57,8 +59,7 @@ class Shedding:
 
 def answer_bytes(error: PlatformError, request_id: str, common: Headers, *, close: bool) -> bytes:
     """Return `error` as a whole HTTP/1.1 answer."""
-    start_request(request_id)
-    answer = render_problem(error)
+    answer = copy_context().run(_rendered, error, request_id)
     own = {**answer.headers, "X-Request-ID": request_id}
     if close:
         own["Connection"] = "close"
@@ -67,13 +68,18 @@ def answer_bytes(error: PlatformError, request_id: str, common: Headers, *, clos
     return b"".join((STATUS_LINE[answer.status], _COMMON, *lines, b"\r\n", answer.body))
 
 
+def _rendered(error: PlatformError, request_id: str) -> Rendered:
+    start_request(request_id)
+    return render_problem(error)
+
+
 def is_one_whole_request(data: bytes) -> bool:
     """Say whether `data`, which begins with a request line, is exactly one request of the plainest kind.
 
     A wrong yes would take a part of a body for the next request. So whatever could mean another length, wants an
     answer of its own, or is not written as clients write it, is a no.
     """
-    end = data.find(b"\r\n\r\n") + len(b"\r\n\r\n")
+    end = data.find(b"\r\n\r\n", 0, _LONGEST_HEAD) + len(b"\r\n\r\n")
     return _length_after(data[:end]) == len(data) - end
 
 

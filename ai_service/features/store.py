@@ -58,8 +58,9 @@ class VelocityStore:
 
     def saved(self, institution_id: str, transaction_ids: Sequence[str]) -> None:
         """Forget the readings of transactions whose decisions are durable now."""
-        for transaction_id in transaction_ids:
-            self._unsaved.pop((institution_id, transaction_id), None)
+        with self._lock:
+            for transaction_id in transaction_ids:
+                self._unsaved.pop((institution_id, transaction_id), None)
 
     def restore(
         self, accepted: AcceptedTransaction, location: GeoLocation, *, observed_sequence: int

@@ -3,6 +3,7 @@
 import asyncio
 import re
 from collections.abc import Coroutine
+from contextvars import Context, copy_context
 from typing import Annotated, Any, Protocol, TypeVar
 
 from fastapi import Depends, Header, Request
@@ -87,25 +88,29 @@ class Deadlines:
     """
 
     def __init__(self) -> None:
-        self._due: dict[int, list[Expiring]] = {}
+        self._due: dict[int, list[tuple[Expiring, Context]]] = {}
         self._timer: asyncio.TimerHandle | None = None
 
     def watch(self, answer: Expiring, seconds: float) -> None:
         """Expire `answer` in `seconds`, unless it was sent by then."""
         loop = asyncio.get_running_loop()
-        self._due.setdefault(int((loop.time() + seconds) / TICK_S) + 1, []).append(answer)
+        due = int((loop.time() + seconds) / TICK_S) + 1
+        self._due.setdefault(due, []).append((answer, copy_context()))  # its own request id, not another's
         if self._timer is None:
-            self._timer = loop.call_later(TICK_S, self._tick, loop)
+            self._timer = self._next(loop)
 
     def _tick(self, loop: asyncio.AbstractEventLoop) -> None:
         now = int(loop.time() / TICK_S)
         for tick in [tick for tick in self._due if tick <= now]:
-            for answer in self._due.pop(tick):
+            for answer, context in self._due.pop(tick):
                 if not answer.sent:
-                    task = loop.create_task(answer.expire())
+                    task = loop.create_task(answer.expire(), context=context)
                     _running.add(task)
                     task.add_done_callback(_ended)
-        self._timer = loop.call_later(TICK_S, self._tick, loop) if self._due else None
+        self._timer = self._next(loop) if self._due else None
+
+    def _next(self, loop: asyncio.AbstractEventLoop) -> asyncio.TimerHandle:
+        return loop.call_later(TICK_S, self._tick, loop, context=Context())
 
 
 _running: set["asyncio.Task[Any]"] = set()  # the loop itself only keeps weak references

@@ -76,6 +76,8 @@ class Reply:
 
     async def answer(self, answer: Answer) -> None:
         """Send a decision."""
+        if self.sent:
+            return
         add_facts(**answer.facts, replayed=answer.replayed)
         headers = [_CONTENT_TYPE, (b"content-length", b"%d" % len(answer.body))]
         if answer.replayed:

@@ -31,6 +31,8 @@ _GROUPED: Final = tuple(
         f"[0-9]{{8}}{_S}[0-9]{{8,11}}",
     )
 )
+_ONLY_DIGITS = re.compile(f"(?:[0-9]|{_SEPARATOR})*")
+# as all the forms begin
 _MAY_BE_GROUPED = re.compile(f"(?<![0-9A-Za-z])(?:[0-9]{{4}}|[0-9]{{6}}|[0-9]{{8}}){_S}[0-9]{{4}}")
 _WORD = re.compile(r"[0-9A-Za-z]+")
 _HEX = re.compile(r"(?=.*[A-Fa-f])[0-9A-Fa-f]+")
@@ -63,6 +65,8 @@ def holds_card_number(text: str) -> bool:
     """Say whether `text` is a card number or has one in it."""
     if not text.isascii():
         text = "".join(map(_with_ascii_digits, text))
+    if not (_DIGITS.search(text) or _MAY_BE_GROUPED.search(text) or _ONLY_DIGITS.fullmatch(text)):
+        return False
     whole = _SEPARATORS.sub("", text)
     if is_card_number(whole):
         return True
@@ -70,8 +74,6 @@ def holds_card_number(text: str) -> bool:
         return False
     if any(is_card_number(found[0]) and not _is_hexadecimal(text, found) for found in _DIGITS.finditer(text)):
         return True
-    if not _MAY_BE_GROUPED.search(text):  # as all the forms begin
-        return False
     return any(
         is_card_number(_SEPARATORS.sub("", found[1])) for form in _GROUPED for found in form.finditer(text)
     )

@@ -235,7 +235,7 @@ def _free_values(found: Mapping[str, Any], *outer: str) -> Iterator[tuple[tuple[
     for name, value in found.items():
         if isinstance(value, dict):
             yield from _free_values(value, *outer, name)
-        elif name not in _NOT_FREE:
+        elif name not in _NOT_FREE or outer == ("metadata",):
             yield (*outer, name), value
         if outer == ("metadata",):
             yield outer, name

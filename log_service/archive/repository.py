@@ -87,7 +87,7 @@ class RecordsMovedError(Exception):
     """Some of the records went into another object in the meantime; nothing was changed."""
 
 
-_add_records = BulkInsert(records)  # their rows have every column but the last, which no record has at first
+_add_records = BulkInsert(records)
 _add_bodies = BulkInsert(bodies)
 
 
@@ -111,7 +111,8 @@ def accept(connection: Connection, batches: Sequence[Sequence[SpoolRecord]]) -> 
         known.update({record.record_id: record.row for record in new})
         fresh += new
         results.append(RecordsAccepted(accepted=len(new), repeated=len(batch) - len(new)))
-    _add_records.run(connection, [(*record.row.values(), None) for record in fresh])
+    columns = [column.name for column in records.c]
+    _add_records.run(connection, [tuple(map(record.row.get, columns)) for record in fresh])
     _add_bodies.run(connection, [(record.record_id, record.body) for record in fresh])
     failpoint("spool.before_commit")
     return Accepted(results, Amount(len(fresh), sum([len(record.body) for record in fresh])))

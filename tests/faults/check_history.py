@@ -25,11 +25,12 @@ def check_history(
     scope: Scope | None = None,
     models_dir: Path | None = None,
     most_copies: int = 1,
+    may_be_refused: bool = False,
     held: Sequence[Held] = (),
 ) -> list[Breach]:
     """Return every breach. Everything must have come to rest: what still waits is a breach too."""
     found = collect(sources, scope or Scope())
-    case = Case(history, found, most_copies=most_copies, held=held)
+    case = Case(history, found, most_copies=most_copies, may_be_refused=may_be_refused, held=held)
     replayed = list(replayed_differently(found.decisions, models_dir)) if models_dir else []
     return breaches(case) + replayed
 
@@ -52,6 +53,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
         scope=Scope(options.institution, options.email),
         models_dir=options.models_dir,
         most_copies=options.most_copies,
+        may_be_refused=options.may_be_refused,
     )
     acknowledged = sum(1 for attempt in history if attempt.decision_id is not None)
     lines = [*map(str, found), f"{len(history)} requests, {acknowledged} decisions, {len(found)} breaches"]
@@ -72,6 +74,9 @@ def _options() -> argparse.ArgumentParser:
     parser.add_argument("--institution", default="", help="look at this institution alone")
     parser.add_argument("--email", default="", help="look at mails to this address alone")
     parser.add_argument("--most-copies", type=int, default=1, help="of one alert for one address")
+    parser.add_argument(
+        "--may-be-refused", action="store_true", help="mails the server refused for good are no breach"
+    )
     return parser
 
 

@@ -41,12 +41,14 @@ class Breach:
 class Case:
     """All that is compared. `most_copies` is how often the same address may get the same alert.
 
-    More than one is allowed only after a crash, or when a mail server was cut off before it could answer.
+    More than one is allowed only after a crash, or when a mail server was cut off before it could answer. Where a mail
+    server refuses addresses for good, mails `may_be_refused`, if that is written down.
     """
 
     history: Sequence[Attempt]
     found: Evidence
     most_copies: int = 1
+    may_be_refused: bool = False
     held: Sequence[Held] = ()
 
     @cached_property
@@ -115,9 +117,9 @@ def flagged_decisions_were_told(case: Case) -> Iterator[Breach]:
         for alert_id in mail.alert_ids:
             for address in mail.recipients:
                 mails[alert_id, address].append(mail)
-    told = {alert_id for alert_id, _ in mails}
+    told = {alert_id for alert_id, _ in mails} | (case.found.muted if case.may_be_refused else frozenset())
     for decision in case.found.decisions:
-        if decision.flagged and decision.alert_id not in told | case.found.muted:
+        if decision.flagged and decision.alert_id not in told:
             yield Breach("I3", "flagged and nobody was told", (decision.decision_id, decision.alert_id))
     for (alert_id, _), copies in mails.items():
         mail_ids = tuple(mail.mail_id for mail in copies)
@@ -189,6 +191,8 @@ def every_refusal_is_deliberate(case: Case) -> Iterator[Breach]:
             yield _breach("I10", "503 without a problem or without Retry-After", attempt)
         elif attempt.wanted is Wanted.DECISION and 400 <= status < SERVER_ERRORS:
             yield _breach("I10", f"a good request was refused with {status} {attempt.problem}", attempt)
+        elif attempt.wanted is Wanted.CONFLICT and 400 <= status < SERVER_ERRORS and status != 409:
+            yield _breach("I10", f"another body was refused with {status} {attempt.problem}", attempt)
         elif attempt.ending is Ending.INFO:
             yield _breach("I10", f"answered with {status} and no decision", attempt)
 

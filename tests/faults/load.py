@@ -5,7 +5,7 @@ import json
 import secrets
 import time
 from collections.abc import AsyncIterator, Sequence
-from contextlib import asynccontextmanager
+from contextlib import asynccontextmanager, suppress
 from dataclasses import dataclass
 from ipaddress import IPv6Address
 from itertools import count
@@ -74,7 +74,8 @@ class Load:
                 yield
             finally:
                 pacing.cancel()
-                await asyncio.gather(pacing, return_exceptions=True)
+                with suppress(asyncio.CancelledError):
+                    await pacing  # what ended it early is raised: nothing was tested
                 await asyncio.gather(*self._sending)
 
     async def converge(self, *, within_s: float) -> None:

@@ -4,7 +4,7 @@ import asyncio
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 
-from fastapi import APIRouter
+from fastapi import APIRouter, Request
 from prometheus_client import REGISTRY
 
 from common.admission import Admission
@@ -31,6 +31,7 @@ class Service:
         self.ended = 0
         router = APIRouter()
         router.post(SLOW)(self._slow)
+        router.post("/v1/headers")(self._headers)
         self._tiny = Tiny(state={"admissions": {(b"POST", SLOW.encode()): self.admission}}, routers=[router])
 
     async def _slow(self) -> dict[str, bool]:
@@ -40,6 +41,10 @@ class Service:
         finally:
             self.ended += 1
         return {"slow": True}
+
+    async def _headers(self, request: Request) -> list[str]:
+        await request.body()
+        return request.headers.keys()
 
     @asynccontextmanager
     async def connected(self, limits: ConnectionLimits = LIMITS) -> AsyncIterator[RawClient]:

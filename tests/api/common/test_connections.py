@@ -5,7 +5,7 @@ import asyncio
 import pytest
 
 from tests.api.common.conftest import BODY_LIMIT
-from tests.api.common.guarded import LIMITS, SCORED, SHORT, Service, counted
+from tests.api.common.guarded import LIMITS, SCORED, SHORT, SLOW, Service, counted
 from tests.raw_clients import RawClient, raw_client, request
 
 
@@ -166,6 +166,10 @@ class TestHeads:
             pytest.param(b"GET http://[::1 HTTP/1.1\r\nHost: x\r\n\r\n", id="a target that is no URL"),
             pytest.param(b"CONNECT x:443 HTTP/1.1\r\nHost: x\r\n\r\n", id="CONNECT"),
             pytest.param(request("/health", "X: a\x00b"), id="NUL"),
+            pytest.param(
+                request("/health", "Connection: Upgrade", "Upgrade: websocket", "Sec-WebSocket-Version: 13"),
+                id="an upgrade",
+            ),
         ],
     )
     async def test_that_cannot_be_read_are_refused(self, service: Service, head: bytes) -> None:
@@ -179,6 +183,37 @@ class TestHeads:
             assert answer.problem() == "bad-request"
             assert await client.rest() == b""
         assert counted("other", "unknown", 400) == before + 1
+
+    async def test_that_ask_for_another_protocol_take_no_place(self, service: Service) -> None:
+        upgrade = request(SLOW, "Connection: Upgrade", "Upgrade: websocket", method="POST", body=b"{}")
+        async with service.serving() as url:
+            for _ in range(3):
+                async with raw_client(url) as client:
+                    await client.send(upgrade)
+                    assert (await client.answer()).status == 400
+            service.gate.set()
+            async with raw_client(url) as client:
+                await client.send(SCORED)
+
+                assert (await client.answer()).status == 200
+
+    async def test_end_where_they_end_whatever_follows_the_body(self, service: Service) -> None:
+        head = request("/v1/headers", "Transfer-Encoding: chunked", method="POST")
+        async with service.connected() as client:
+            await client.send(head + b"2\r\n{}\r\n0\r\nAuthorization: Bearer smuggled\r\n\r\n")
+
+            answer = await client.answer()
+
+        assert answer.status == 200
+        assert b"authorization" not in answer.body
+
+    async def test_cannot_be_made_longer_by_what_follows_the_body(self, service: Service) -> None:
+        head = request("/v1/headers", "Transfer-Encoding: chunked", method="POST")
+        async with service.connected() as client:
+            sending = asyncio.create_task(client.send(head + b"2\r\n{}\r\n0\r\n" + b"X-More: 1\r\n" * 5000))
+
+            assert (await client.answer()).problem() == "head-too-large"
+            await sending
 
     async def test_that_are_refused_are_answered_under_their_own_id(self, service: Service) -> None:
         async with service.connected() as client:

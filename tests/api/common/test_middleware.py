@@ -311,6 +311,31 @@ class TestOverARealServer:
         assert_problem(response, 500, "internal")
 
 
+class TestCancelled:
+    async def test_work_is_answered_all_the_same(self, lines: list[Any]) -> None:
+        answered: list[Message] = []
+
+        async def send(message: Message) -> None:
+            answered.append(message)
+
+        async def receive() -> Message:
+            return {"type": "http.request", "body": b"", "more_body": False}
+
+        async def cancelled(_scope: Scope, _receive: Receive, _send: Send) -> None:
+            raise asyncio.CancelledError
+
+        scope = {"type": "http", "method": "GET", "path": "/v1/things/5", "headers": [], "state": {}}
+        scope["state"] = {"max_body_bytes": BODY_LIMIT}
+        with pytest.raises(asyncio.CancelledError):
+            await RequestMiddleware(cancelled)(scope, receive, send)
+
+        headers = dict(answered[0]["headers"])
+        assert answered[0]["status"] == 503
+        assert headers[b"retry-after"] == b"1"
+        assert headers[b"content-type"] == b"application/problem+json"
+        assert [(line["event"], line["status"]) for line in lines] == [("request.answered", 503)]
+
+
 class TestDisconnect:
     @pytest.mark.parametrize("first", [None, b"half"])
     async def test_during_the_body_is_no_failure_of_ours(

@@ -3,6 +3,7 @@ import asyncio
 import pytest
 
 from ai_service.scoring.deadline import DeadlineInvalidError, Deadlines, seconds_allowed
+from common.logging import request_id, start_request
 
 TIMEOUT_S = 5
 
@@ -13,8 +14,10 @@ class Waiting:
     def __init__(self, *, sent: bool = False) -> None:
         self.sent = sent
         self.expired = asyncio.Event()
+        self.expired_for = ""
 
     async def expire(self) -> None:
+        self.expired_for = request_id()
         self.expired.set()
 
 
@@ -40,6 +43,20 @@ class TestDeadlines:
             await waiting.expired.wait()
 
         assert loop.time() - began >= 0.03
+
+    async def test_expire_each_answer_as_a_part_of_its_own_request(self) -> None:
+        deadlines, first, second = Deadlines(), Waiting(), Waiting()
+
+        async def watch(answer: Waiting, name: str) -> None:
+            start_request(name)
+            deadlines.watch(answer, 0.02)
+
+        await asyncio.gather(watch(first, "req-a"), watch(second, "req-b"))
+        async with asyncio.timeout(TIMEOUT_S):
+            await first.expired.wait()
+            await second.expired.wait()
+
+        assert (first.expired_for, second.expired_for) == ("req-a", "req-b")
 
     async def test_go_on_after_a_pause(self) -> None:
         deadlines, first, second = Deadlines(), Waiting(), Waiting()

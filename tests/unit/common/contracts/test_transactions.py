@@ -509,9 +509,10 @@ class TestCardNumbers:
         "number",
         [CARD, "4111 1111 1111 1111", "378282246310005", 378282246310005, Decimal("378282246310005.0")],
     )
-    def test_are_refused_in_metadata(self, number: object) -> None:
+    @pytest.mark.parametrize("key", ["note", "amount", "event_time", "ip_address"])
+    def test_are_refused_in_metadata(self, key: str, number: object) -> None:
         assert "Value error, this is a card number; send your own token for the card instead" in problems(
-            metadata={"note": number}
+            metadata={key: number}
         )
 
     @pytest.mark.parametrize(
