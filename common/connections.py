@@ -21,6 +21,10 @@ from common.shedding import Route, Shedding, answer_bytes, is_one_whole_request
 
 Admissions = Mapping[Route, Admission]
 MAX_SWEEP_S: Final = 1.0
+_NO_UPGRADE: Final = (
+    "A connection cannot be upgraded here; send no Upgrade header. Java's HttpClient does, unless it is built with"
+    " version(HttpClient.Version.HTTP_1_1)."
+)
 _LINE_ENDS = 4  # what separates a header's name, its value and the next header
 _log = structlog.get_logger()
 
@@ -199,8 +203,8 @@ class GuardedConnection(HttpToolsProtocol):
             self._stop_reading(HeadTooLargeError())
         if hosts != 1:
             self._stop_reading(HeadRefusedError("Host is needed exactly once."))
-        if self.parser.should_upgrade():  # its body would be read as another protocol
-            self._stop_reading(HeadRefusedError("A connection cannot be upgraded here."))
+        if self.parser.should_upgrade():  # the parser would take its body for another protocol
+            self._stop_reading(HeadRefusedError(_NO_UPGRADE))
 
     def _has_place(self) -> bool:
         """Count the request where its work is bounded; those behind another on their connection are counted there."""
