@@ -247,13 +247,14 @@ class TestCheckHistory:
         assert len(waiting(sources, Scope(OURS))) == 4
         assert waiting(sources, Scope("ins_nobody")) == [Pending("spool", "1 records", None)]
 
-    def test_a_mail_that_nobody_takes_is_no_breach(self, place: Place) -> None:
+    def test_a_mail_that_nobody_takes_is_no_breach_where_it_may_be_refused(self, place: Place) -> None:
         place.do(place.sources.alert_database_url, update(mails).values(state="dead_letter"))
         assert place.sources.mailbox is not None
         for path in place.sources.mailbox.glob("*.eml"):
             path.unlink()
 
-        assert check_history(HISTORY, place.sources) == []
+        assert check_history(HISTORY, place.sources, may_be_refused=True) == []
+        assert {breach.invariant for breach in check_history(HISTORY, place.sources)} == {"I3"}
 
     def test_another_institution_is_out_of_scope(self, place: Place) -> None:
         others = make_decision(1, institution_id="ins_others")
