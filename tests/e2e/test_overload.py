@@ -81,12 +81,10 @@ class TestOverload:
         assert len(set(overload.acknowledged)) == len(overload.acknowledged)
 
     def test_most_of_the_capacity_is_still_there(self, overload: Overload) -> None:
-        judged = [step for step in overload.steps if step.had_its_core]
-        if not judged:
-            pytest.skip("other processes had the core of ai_service")
-
-        for step in judged:
-            assert step.outcome.goodput(step.seconds) > 0.5 * overload.capacity
+        for step in overload.steps:
+            # while other processes have the core of ai_service, nothing can be said of its capacity
+            least = 0.5 * overload.capacity if step.had_its_core else 0.0
+            assert step.outcome.goodput(step.seconds) > least
 
     def test_once_it_is_calm_again_it_works_as_before(self, overload: Overload) -> None:
         last_second = overload.calm.outcome.between(CALM_S - 1, CALM_S)

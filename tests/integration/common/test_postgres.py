@@ -104,6 +104,15 @@ def engine(postgres_url: str) -> Iterator[Engine]:
     made.dispose()
 
 
+def end_all_others(postgres_url: str) -> None:
+    """Let the server end every other connection to this database."""
+    execute(
+        postgres_url,
+        "SELECT pg_terminate_backend(pid) FROM pg_stat_activity"
+        " WHERE datname = current_database() AND pid <> pg_backend_pid()",
+    )
+
+
 class TestWriter:
     async def test_commits_before_its_caller_hears_of_it_and_rolls_back_failures(
         self, engine: Engine, postgres_url: str
@@ -127,11 +136,7 @@ class TestWriter:
     ) -> None:
         writer = DatabaseWriter(engine)
         await writer.run(lambda c: c.execute(text("SELECT 1")))
-        execute(
-            postgres_url,
-            "SELECT pg_terminate_backend(pid) FROM pg_stat_activity"
-            " WHERE datname = current_database() AND pid <> pg_backend_pid()",
-        )
+        end_all_others(postgres_url)
 
         found = await writer.run(lambda c: c.scalar(text("SELECT 7")))
         await writer.close()
@@ -143,11 +148,7 @@ class TestWriter:
     ) -> None:
         writer = DatabaseWriter(engine)
         await writer.run(lambda c: c.execute(text("SELECT 1")))
-        execute(
-            postgres_url,
-            "SELECT pg_terminate_backend(pid) FROM pg_stat_activity"
-            " WHERE datname = current_database() AND pid <> pg_backend_pid()",
-        )
+        end_all_others(postgres_url)
 
         await writer.run(lambda c: OUTBOX.add(c, [OutboxEntry("alert", "a")], now=1, lease_ms=0))
         await writer.close()
