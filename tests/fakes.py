@@ -67,6 +67,7 @@ class FakeUserService:
             **self._common(TokenUse.USER, scopes),
             "sub": "usr_test",
             "role": role,
+            "sid": "ses_test",
             "institution_id": chosen.institution_id,
             "institution_mode": chosen.mode.value,
             "base_currency": chosen.base_currency,

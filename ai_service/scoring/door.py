@@ -15,7 +15,6 @@ from ai_service.scoring.in_flight import Answer
 from common.auth.principal import Principal
 from common.clock import utc_now
 from common.contracts.tokens import Scope as TokenScope
-from common.contracts.tokens import TokenUse
 from common.contracts.transactions import Transaction
 from common.errors import PlatformError, Rendered, render_problem
 from common.failpoints import failpoint
@@ -115,7 +114,7 @@ def _understood(scope: Scope, message: Message) -> tuple[Transaction, Principal,
     if caller is None or not authorization.startswith(_BEARER):
         return None
     try:
-        caller.require(TokenScope.SCORE_WRITE, use=TokenUse.USER)
+        caller.require(TokenScope.SCORE_WRITE)
         allowed_s = seconds_allowed(
             None if deadline is None else deadline.decode("latin-1"), limit_ms=state["deadline_ms"]
         )

@@ -9,7 +9,7 @@ from ai_service.scoring.history import DecisionHistory
 from ai_service.scoring.in_flight import Answer
 from ai_service.scoring.repository import DecisionFilter
 from ai_service.scoring.service import TransactionScorer
-from common.auth.bearer import require_user
+from common.auth.bearer import require_scope
 from common.auth.principal import Principal
 from common.clock import utc_now
 from common.contracts.decisions import Outcome, RiskLevel, ScoredTransaction, TransactionPage
@@ -23,8 +23,8 @@ from common.strict_json import StrictRoute
 MAX_PAGE = 200
 router = APIRouter(prefix="/v1", route_class=StrictRoute, responses=PROBLEMS)
 
-CanScore = Annotated[Principal, Depends(require_user(Scope.SCORE_WRITE))]
-CanRead = Annotated[Principal, Depends(require_user(Scope.DECISIONS_READ))]
+CanScore = Annotated[Principal, Depends(require_scope(Scope.SCORE_WRITE))]
+CanRead = Annotated[Principal, Depends(require_scope(Scope.DECISIONS_READ))]
 
 
 async def scorer(request: Request) -> TransactionScorer:

@@ -7,7 +7,7 @@ from fastapi import APIRouter, Depends, Path, Query, Request
 from alert_service.alerts.repository import AlertFilter
 from alert_service.alerts.schemas import Alert, AlertPage, MailState
 from alert_service.alerts.service import AlertHistory, AlertInbox
-from common.auth.bearer import require_service, require_user
+from common.auth.bearer import require_scope, require_service
 from common.auth.principal import Principal
 from common.contracts.alerts import AlertBatch, AlertsAccepted
 from common.contracts.decisions import Outcome
@@ -23,7 +23,7 @@ internal = APIRouter(
 router = APIRouter(prefix="/v1/alerts", route_class=StrictRoute, tags=["alerts"], responses=PROBLEMS)
 
 CanRaise = Annotated[Principal, Depends(require_service(Scope.ALERTS_WRITE))]
-CanRead = Annotated[Principal, Depends(require_user(Scope.ALERTS_READ))]
+CanRead = Annotated[Principal, Depends(require_scope(Scope.ALERTS_READ))]
 
 
 async def inbox(request: Request) -> AlertInbox:

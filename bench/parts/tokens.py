@@ -60,6 +60,7 @@ def _claims() -> dict[str, str | int]:
         "token_use": TokenUse.USER.value,
         "scope": Scope.SCORE_WRITE.value,
         "role": "admin",
+        "sid": "ses_bench",
         "institution_id": "ins_bench",
         "institution_mode": "sandbox",
         "base_currency": "EUR",

@@ -9,7 +9,7 @@ from fastapi.security import HTTPAuthorizationCredentials, HTTPBearer
 
 from common.auth.keys import TokenVerifier
 from common.auth.principal import Principal, UnauthenticatedError
-from common.contracts.tokens import Scope, TokenUse
+from common.contracts.tokens import Scope
 from common.logging import add_facts
 
 _bearer = HTTPBearer(auto_error=False, bearerFormat="JWT", description="An access token from user_service")
@@ -32,15 +32,14 @@ Caller = Annotated[Principal, Depends(authenticate)]
 
 
 class Requirement:
-    """A dependency that lets through callers of one kind who hold one scope."""
+    """A dependency that lets through callers who pass one check."""
 
-    def __init__(self, scope: Scope, use: TokenUse) -> None:
-        self._scope = scope
-        self._use = use
+    def __init__(self, check: Callable[[Principal], None]) -> None:
+        self._check = check
 
     async def __call__(self, caller: Caller) -> Principal:
         """Return the caller; raises `ForbiddenError`."""
-        caller.require(self._scope, use=self._use)
+        self._check(caller)
         return caller
 
     async def admit(self, request: Request) -> None:
@@ -48,14 +47,14 @@ class Requirement:
         await self(await _admit(request))
 
 
-def require_user(scope: Scope) -> Requirement:
-    """Make a dependency that lets through users who hold `scope`."""
-    return Requirement(scope, TokenUse.USER)
+def require_scope(scope: Scope) -> Requirement:
+    """Make a dependency that lets through whoever acts for an institution and holds `scope`: people and API keys."""
+    return Requirement(lambda caller: caller.require(scope))
 
 
 def require_service(scope: Scope) -> Requirement:
-    """Make a dependency for internal routes: it lets through services that hold `scope`, and never a user."""
-    return Requirement(scope, TokenUse.SERVICE)
+    """Make a dependency for internal routes: it lets through services that hold `scope`, and nobody else."""
+    return Requirement(lambda caller: caller.require_service(scope))
 
 
 def admission(dependant: Dependant) -> Callable[[Request], Awaitable[None]]:

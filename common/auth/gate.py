@@ -28,9 +28,14 @@ _SEGMENT = re.compile(r"[A-Za-z0-9_-]+\Z")
 _SUBJECT = re.compile(r"[A-Za-z0-9_]{1,64}\Z")
 _HEADER_FIELDS = {"alg", "typ", "kid"}
 _CLAIMS = {"iss", "aud", "sub", "exp", "iat", "jti", "token_use", "scope"}
-_USER_CLAIMS = {"role", "institution_id", "institution_mode", "base_currency"}
+_TENANT_CLAIMS = {"sid", "institution_id", "institution_mode", "base_currency"}
+_CLAIMS_BY_USE = {
+    TokenUse.USER.value: _CLAIMS | _TENANT_CLAIMS | {"role"},
+    TokenUse.API_KEY.value: _CLAIMS | _TENANT_CLAIMS,
+    TokenUse.SERVICE.value: _CLAIMS,
+}
 _SCOPES = frozenset(scope.value for scope in Scope)
-_ROLES = frozenset({"admin", "builder", "analyst", "viewer"})
+_ROLES = frozenset({"admin", "builder", "analyst", "viewer", "operator"})
 
 
 @dataclass(frozen=True)
@@ -124,23 +129,29 @@ def _refuse(_name: str) -> None:
 
 
 def _principal(claims: Mapping[str, Any], *, expected: Expected, now: int) -> Principal:
-    use = claims.get("token_use")
-    wanted = _CLAIMS | _USER_CLAIMS if use == TokenUse.USER else _CLAIMS
-    if set(claims) != wanted or claims["iss"] != expected.issuer or claims["aud"] != expected.audience:
+    use = _use(claims.get("token_use"))
+    if set(claims) != _CLAIMS_BY_USE[use]:
+        raise UnauthenticatedError
+    if claims["iss"] != expected.issuer or claims["aud"] != expected.audience:
         raise UnauthenticatedError
     _check_times(claims["iat"], claims["exp"], now=now)
-    for name in ("sub", "jti"):
-        if not isinstance(claims[name], str) or not _SUBJECT.fullmatch(claims[name]):
-            raise UnauthenticatedError
+    is_tenant = use is not TokenUse.SERVICE
     return Principal(
-        use=_use(use),
-        subject=claims["sub"],
+        use=use,
+        subject=_id(claims["sub"]),
         scopes=_scopes(claims["scope"]),
-        token_id=claims["jti"],
+        token_id=_id(claims["jti"]),
         expires_at=claims["exp"],
-        role=_role(claims["role"]) if use == TokenUse.USER else None,
-        institution=_institution(claims) if use == TokenUse.USER else None,
+        role=_role(claims["role"]) if use is TokenUse.USER else None,
+        institution=_institution(claims) if is_tenant else None,
+        session_id=_id(claims["sid"]) if is_tenant else "",
     )
+
+
+def _id(value: object) -> str:
+    if not isinstance(value, str) or not _SUBJECT.fullmatch(value):
+        raise UnauthenticatedError
+    return value
 
 
 def _check_times(issued: object, expires: object, *, now: int) -> None:
@@ -152,11 +163,9 @@ def _check_times(issued: object, expires: object, *, now: int) -> None:
 
 
 def _use(value: object) -> TokenUse:
-    if value == TokenUse.USER:
-        return TokenUse.USER
-    if value == TokenUse.SERVICE:
-        return TokenUse.SERVICE
-    raise UnauthenticatedError
+    if not isinstance(value, str) or value not in _CLAIMS_BY_USE:
+        raise UnauthenticatedError
+    return TokenUse(value)
 
 
 def _role(value: object) -> str:

@@ -30,7 +30,10 @@ class ForbiddenError(PlatformError):
 
 @dataclass(frozen=True, slots=True)
 class Principal:
-    """A verified caller. Users act for an institution; services act for none."""
+    """A verified caller. Users and API keys act for an institution; services act for none.
+
+    `session_id` is what ends the caller's rights: the session of a user, the id of an API key.
+    """
 
     use: TokenUse
     subject: str
@@ -39,6 +42,7 @@ class Principal:
     expires_at: int
     role: str | None = None
     institution: Institution | None = None
+    session_id: str = ""
 
     @property
     def tenant(self) -> Institution:
@@ -52,7 +56,12 @@ class Principal:
         """Return the caller's institution id; raises `ForbiddenError` for callers that have none."""
         return self.tenant.institution_id
 
-    def require(self, scope: Scope, *, use: TokenUse) -> None:
-        """Raise `ForbiddenError` unless this is a caller of the kind `use` that holds `scope`."""
-        if self.use is not use or scope.value not in self.scopes:
+    def require(self, scope: Scope) -> None:
+        """Raise `ForbiddenError` unless this caller acts for an institution and holds `scope`."""
+        if self.institution is None or scope.value not in self.scopes:
+            raise ForbiddenError
+
+    def require_service(self, scope: Scope) -> None:
+        """Raise `ForbiddenError` unless this is one of our own services and holds `scope`."""
+        if self.use is not TokenUse.SERVICE or scope.value not in self.scopes:
             raise ForbiddenError

@@ -14,6 +14,7 @@ class RecordKind(StrEnum):
     """What sort of thing a record holds."""
 
     DECISION = "decision"
+    IDENTITY = "identity"  # what changed about institutions, people and keys
 
 
 class AuditRecord(Contract):

@@ -11,9 +11,10 @@ ALGORITHM = "RS256"
 
 
 class TokenUse(StrEnum):
-    """Whether a person or one of our own services holds the token."""
+    """Who holds the token: a person, a program of an institution, or one of our own services."""
 
     USER = "user"
+    API_KEY = "api_key"
     SERVICE = "service"
 
 
@@ -25,6 +26,16 @@ class Scope(StrEnum):
     ALERTS_READ = "alerts:read"
     AUDIT_READ = "audit:read"
     PROFILE_WRITE = "profile:write"
+    USAGE_READ = "usage:read"
+    # people who run an institution
+    USERS_READ = "users:read"
+    USERS_WRITE = "users:write"
+    API_KEYS_READ = "api_keys:read"
+    API_KEYS_WRITE = "api_keys:write"
+    INSTITUTION_WRITE = "institution:write"
+    # the operator of the platform
+    PLATFORM_READ = "platform:read"
+    PLATFORM_WRITE = "platform:write"
     # service tokens only
     ALERTS_WRITE = "alerts:write"
     AUDIT_WRITE = "audit:write"
@@ -32,6 +43,19 @@ class Scope(StrEnum):
     GEOIP_CONTROL = "geoip:control"
     RATES_READ = "rates:read"
     RECIPIENTS_READ = "recipients:read"
+    ACCESS_READ = "access:read"
+    KEY_USE_WRITE = "key_use:write"
+    NOTICES_WRITE = "notices:write"
+
+
+API_KEY_SCOPES = (
+    Scope.SCORE_WRITE,
+    Scope.DECISIONS_READ,
+    Scope.ALERTS_READ,
+    Scope.AUDIT_READ,
+    Scope.USAGE_READ,
+)
+"""What an API key may be given: what programs do, and nothing about people or other keys."""
 
 
 class ServiceTokenRequest(Contract):

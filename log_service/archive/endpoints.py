@@ -8,7 +8,7 @@ from fastapi import APIRouter, Depends, Path, Query, Request, Response
 from fastapi.responses import StreamingResponse
 from pydantic import BeforeValidator
 
-from common.auth.bearer import require_service, require_user
+from common.auth.bearer import require_scope, require_service
 from common.auth.principal import Principal
 from common.contracts.audit_records import AuditBatch, RecordsAccepted
 from common.contracts.tokens import Scope
@@ -40,7 +40,7 @@ def _iso_day(value: object) -> date:
 
 SpoolDep = Annotated[AuditSpool, Depends(_spool)]
 ArchiveDep = Annotated[ArchiveReader, Depends(_archive)]
-Auditor = Annotated[Principal, Depends(require_user(Scope.AUDIT_READ))]
+Auditor = Annotated[Principal, Depends(require_scope(Scope.AUDIT_READ))]
 Day = Annotated[
     date,
     BeforeValidator(_iso_day, json_schema_input_type=str),

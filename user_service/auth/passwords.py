@@ -36,7 +36,7 @@ class Passwords:
         return await self._pool.run(lambda: self._hasher.hash(_bytes(password)))
 
     async def check(self, password: str, *, stored: str | None) -> PasswordCheck:
-        """Compare `password` with a stored hash; without one (nobody has this address) it takes as long."""
+        """Compare `password` with a stored hash; without one (nobody has this address, or none was chosen yet) it takes as long."""
         return await self._pool.run(lambda: self._check(password, stored))
 
     def _check(self, password: str, stored: str | None) -> PasswordCheck:
@@ -44,7 +44,7 @@ class Passwords:
             self._hasher.verify(stored or self._nobody, _bytes(password))
         except (VerificationError, InvalidHashError):
             return PasswordCheck(correct=False)
-        if stored is None:
+        if not stored:
             return PasswordCheck(correct=False)
         is_old = self._hasher.check_needs_rehash(stored)
         return PasswordCheck(correct=True, new_hash=self._hasher.hash(_bytes(password)) if is_old else None)

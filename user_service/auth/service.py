@@ -92,7 +92,14 @@ class Authentication:
         """Start a session of somebody who has shown who they are."""
         await repository.forget_expired(session, account.user.user_id, now_ms=now_ms)
         family = SessionRow(
-            session_id=new_id("ses"), user_id=account.user.user_id, created_at_ms=now_ms, expires_at_ms=now_ms
+            session_id=new_id("ses"),
+            user_id=account.user.user_id,
+            created_at_ms=now_ms,
+            expires_at_ms=now_ms,
+            last_used_at_ms=now_ms,
+            access_expires_at_ms=now_ms,
+            ip_address="",
+            user_agent="",
         )
         session.add(family)
         return await self._issue(session, account, family, now_ms=now_ms)
@@ -106,9 +113,12 @@ class Authentication:
             user.user_id,
             role=Role(user.role),
             institution=account.institution.as_contract(),
+            session_id=family.session_id,
             now_ms=now_ms,
         )
         refresh_token = new_refresh_token()
+        family.last_used_at_ms = now_ms
+        family.access_expires_at_ms = now_ms + access.expires_in * 1000
         family.expires_at_ms = min(now_ms + self.refresh_token_ms, family.created_at_ms + self.session_ms)
         await session.flush()  # the session's row comes before that of its token
         session.add(

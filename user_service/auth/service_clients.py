@@ -11,12 +11,24 @@ from common.auth.principal import UnauthenticatedError
 from common.contracts.tokens import Scope, ServiceTokenRequest
 
 SCOPES_BY_CLIENT: Mapping[str, tuple[Scope, ...]] = {
-    "ai_service": (Scope.ALERTS_WRITE, Scope.AUDIT_WRITE, Scope.GEOIP_READ, Scope.RATES_READ),
-    "alert_service": (Scope.RECIPIENTS_READ,),
-    "log_service": (),
-    "external_apis_services": (),
+    "ai_service": (
+        Scope.ALERTS_WRITE,
+        Scope.AUDIT_WRITE,
+        Scope.GEOIP_READ,
+        Scope.RATES_READ,
+        Scope.NOTICES_WRITE,
+        Scope.ACCESS_READ,
+        Scope.KEY_USE_WRITE,
+    ),
+    "alert_service": (Scope.RECIPIENTS_READ, Scope.ACCESS_READ, Scope.KEY_USE_WRITE),
+    "log_service": (Scope.ACCESS_READ, Scope.KEY_USE_WRITE),
+    "external_apis_services": (Scope.ACCESS_READ,),
     "operator": (Scope.GEOIP_CONTROL,),
 }
+
+
+OWN_SCOPES = (Scope.AUDIT_WRITE, Scope.NOTICES_WRITE)
+"""What user_service's own token is good for, which it gives to itself."""
 
 
 class InvalidClientError(UnauthenticatedError):

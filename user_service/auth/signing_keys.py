@@ -68,6 +68,7 @@ async def _make_first_key(database: Database, *, passphrase: str, now_ms: int) -
                     generation=FIRST_GENERATION,
                     encrypted_pem=key.private_pem,
                     created_at_ms=now_ms,
+                    signs_from_ms=now_ms,
                 )
             )
     except IntegrityError:

@@ -35,13 +35,16 @@ class TokenIssuer:
     user_token_s: int
     service_token_s: int
 
-    def for_user(self, user_id: str, *, role: Role, institution: Institution, now_ms: int) -> AccessToken:
-        """Issue a user's access token."""
+    def for_user(
+        self, user_id: str, *, role: Role, institution: Institution, session_id: str, now_ms: int
+    ) -> AccessToken:
+        """Issue a user's access token, which ends with its session."""
         claims = {
             "sub": user_id,
             "token_use": TokenUse.USER.value,
             "scope": _scope(SCOPES_BY_ROLE[role]),
             "role": role.value,
+            "sid": session_id,
             "institution_id": institution.institution_id,
             "institution_mode": institution.mode.value,
             "base_currency": institution.base_currency,

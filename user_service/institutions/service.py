@@ -5,6 +5,7 @@ from dataclasses import dataclass
 import structlog
 from sqlalchemy.ext.asyncio import AsyncSession
 
+from common.contracts.access import OverQuota, Tier
 from common.contracts.institutions import Recipients
 from common.errors import NotFoundError
 from common.ids import new_id
@@ -63,6 +64,8 @@ def _institution(registration: Registration, *, now_ms: int) -> InstitutionRow:
         mode=registration.mode.value,
         base_currency=registration.base_currency,
         created_at_ms=now_ms,
+        tier=Tier.STARTER.value,
+        over_quota=OverQuota.ALLOW_AND_WARN.value,
     )
 
 

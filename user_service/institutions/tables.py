@@ -17,6 +17,9 @@ class InstitutionRow(Base):
     mode: Mapped[str] = mapped_column(String(16))
     base_currency: Mapped[str] = mapped_column(String(3))
     created_at_ms: Mapped[int] = mapped_column(BigInteger)
+    tier: Mapped[str] = mapped_column(String(16))
+    over_quota: Mapped[str] = mapped_column(String(16))
+    suspended_at_ms: Mapped[int | None] = mapped_column(BigInteger)
 
     def as_contract(self) -> Institution:
         """Return what the other services know of it."""

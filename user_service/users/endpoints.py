@@ -4,7 +4,7 @@ from typing import Annotated, Any
 
 from fastapi import APIRouter, Depends, Request
 
-from common.auth.bearer import Caller, require_user
+from common.auth.bearer import Caller, require_scope
 from common.auth.principal import Principal
 from common.clock import epoch_ms
 from common.contracts.tokens import Scope
@@ -25,7 +25,7 @@ _CHANGE_REFUSALS: dict[int | str, dict[str, Any]] = {
     422: {"description": "A value is not taken here, or the new password is too easy to guess"},
 }
 router = APIRouter(prefix="/v1/users", route_class=StrictRoute, tags=["users"])
-CanChangeProfile = Annotated[Principal, Depends(require_user(Scope.PROFILE_WRITE))]
+CanChangeProfile = Annotated[Principal, Depends(require_scope(Scope.PROFILE_WRITE))]
 
 
 async def _profiles(request: Request) -> Profiles:

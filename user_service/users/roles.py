@@ -13,6 +13,7 @@ class Role(StrEnum):
     BUILDER = "builder"
     ANALYST = "analyst"
     VIEWER = "viewer"
+    OPERATOR = "operator"  # of the platform: belongs to no tenant, and sees nothing of any
 
 
 SCOPES_BY_ROLE: Mapping[Role, tuple[Scope, ...]] = {
@@ -23,11 +24,31 @@ SCOPES_BY_ROLE: Mapping[Role, tuple[Scope, ...]] = {
         Scope.ALERTS_READ,
         Scope.AUDIT_READ,
         Scope.PROFILE_WRITE,
+        Scope.USAGE_READ,
+        Scope.USERS_READ,
+        Scope.USERS_WRITE,
+        Scope.API_KEYS_READ,
+        Scope.API_KEYS_WRITE,
+        Scope.INSTITUTION_WRITE,
     ),
     # builds rules and models, and tries them on transactions
-    Role.BUILDER: (Scope.SCORE_WRITE, Scope.DECISIONS_READ, Scope.ALERTS_READ, Scope.PROFILE_WRITE),
+    Role.BUILDER: (
+        Scope.SCORE_WRITE,
+        Scope.DECISIONS_READ,
+        Scope.ALERTS_READ,
+        Scope.PROFILE_WRITE,
+        Scope.USAGE_READ,
+    ),
     # works through alerts, and looks up how a decision came about
     Role.ANALYST: (Scope.DECISIONS_READ, Scope.ALERTS_READ, Scope.AUDIT_READ, Scope.PROFILE_WRITE),
     # looks on
     Role.VIEWER: (Scope.DECISIONS_READ, Scope.ALERTS_READ, Scope.PROFILE_WRITE),
+    # runs the platform: institutions, tiers, signing keys, other operators
+    Role.OPERATOR: (
+        Scope.PLATFORM_READ,
+        Scope.PLATFORM_WRITE,
+        Scope.USERS_READ,
+        Scope.USERS_WRITE,
+        Scope.PROFILE_WRITE,
+    ),
 }

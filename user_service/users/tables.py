@@ -7,7 +7,10 @@ from user_service.tables import Base
 
 
 class UserRow(Base):
-    """One person. `email_key` decides whether an address is taken; `email` is the one that mail is sent to."""
+    """One person. `email_key` decides whether an address is taken; `email` is the one that mail is sent to.
+
+    `password_hash` is empty until an invited person has chosen a password.
+    """
 
     __tablename__ = "users"
 
@@ -21,3 +24,7 @@ class UserRow(Base):
     created_at_ms: Mapped[int] = mapped_column(BigInteger)
     last_login_at_ms: Mapped[int | None] = mapped_column(BigInteger)
     disabled_at_ms: Mapped[int | None] = mapped_column(BigInteger)
+    invited_by: Mapped[str | None] = mapped_column(String(64))
+    totp_secret: Mapped[str | None] = mapped_column(String(256))  # encrypted
+    totp_confirmed_at_ms: Mapped[int | None] = mapped_column(BigInteger)
+    totp_last_step: Mapped[int | None] = mapped_column(BigInteger)  # no code works twice

@@ -7,7 +7,7 @@ import httpx
 import pytest
 from fastapi import APIRouter, Depends
 
-from common.auth.bearer import Caller, require_service, require_user
+from common.auth.bearer import Caller, require_scope, require_service
 from common.auth.gate import Expected
 from common.auth.keys import TokenVerifier
 from common.auth.principal import Principal
@@ -38,7 +38,7 @@ def guarded() -> APIRouter:
         return caller.subject
 
     @router.get("/user")
-    async def user(caller: Annotated[Principal, Depends(require_user(Scope.SCORE_WRITE))]) -> str:
+    async def user(caller: Annotated[Principal, Depends(require_scope(Scope.SCORE_WRITE))]) -> str:
         return caller.institution_id
 
     @router.get("/service")
@@ -49,7 +49,7 @@ def guarded() -> APIRouter:
     async def anyones_thing(thing: Thing, caller: Caller) -> str:
         return f"{caller.subject} {thing.count}"
 
-    @router.post("/thing", dependencies=[Depends(require_user(Scope.SCORE_WRITE))])
+    @router.post("/thing", dependencies=[Depends(require_scope(Scope.SCORE_WRITE))])
     async def thing(thing: Thing) -> int:
         return thing.count
 

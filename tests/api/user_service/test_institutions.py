@@ -19,6 +19,7 @@ from tests.api.user_service.conftest import (
     registration,
     service_token,
 )
+from user_service.users.roles import SCOPES_BY_ROLE, Role
 
 
 class TestRegister:
@@ -52,9 +53,8 @@ class TestRegister:
         assert principal.tenant == Institution(
             institution_id=admin.institution_id, mode=InstitutionMode.SANDBOX, base_currency="EUR"
         )
-        assert principal.scopes == {
-            "score:write", "decisions:read", "alerts:read", "audit:read", "profile:write",
-        }  # fmt: skip
+        assert principal.scopes == set(SCOPES_BY_ROLE[Role.ADMIN])
+        assert principal.session_id.startswith("ses_")
 
     @pytest.mark.parametrize("email", ["ada@harbour.example", "ADA@Harbour.Example"])
     async def test_refuses_an_address_that_has_an_account(
@@ -151,7 +151,8 @@ class TestRecipients:
         await register(client, email="eve@elsewhere.example")
         for user_id, role, disabled_at in (("b", "admin", None), ("c", "viewer", None), ("d", "admin", 1)):
             database.execute(
-                "INSERT INTO users SELECT ?, institution_id, ?, ?, full_name, ?, password_hash, created_at_ms, NULL, ? "
+                "INSERT INTO users SELECT ?, institution_id, ?, ?, full_name, ?, password_hash, created_at_ms, NULL, ?, "
+                "NULL, NULL, NULL, NULL "
                 "FROM users WHERE user_id = ?",
                 (
                     f"usr_{user_id}",

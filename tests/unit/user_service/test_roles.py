@@ -8,7 +8,12 @@ SERVICE_SCOPES = {
     Scope.GEOIP_CONTROL,
     Scope.RATES_READ,
     Scope.RECIPIENTS_READ,
+    Scope.ACCESS_READ,
+    Scope.KEY_USE_WRITE,
+    Scope.NOTICES_WRITE,
 }
+PLATFORM_SCOPES = {Scope.PLATFORM_READ, Scope.PLATFORM_WRITE}
+TENANT_SCOPES = {Scope.SCORE_WRITE, Scope.DECISIONS_READ, Scope.ALERTS_READ, Scope.AUDIT_READ}
 
 
 class TestScopesByRole:
@@ -20,7 +25,15 @@ class TestScopesByRole:
             assert not SERVICE_SCOPES & set(scopes)
 
     def test_gives_admins_everything_users_can_have(self) -> None:
-        assert set(SCOPES_BY_ROLE[Role.ADMIN]) == set(Scope) - SERVICE_SCOPES
+        assert set(SCOPES_BY_ROLE[Role.ADMIN]) == set(Scope) - SERVICE_SCOPES - PLATFORM_SCOPES
+
+    def test_gives_operators_nothing_that_belongs_to_tenants(self) -> None:
+        assert set(SCOPES_BY_ROLE[Role.OPERATOR]) >= PLATFORM_SCOPES
+        assert not TENANT_SCOPES & set(SCOPES_BY_ROLE[Role.OPERATOR])
+
+    def test_gives_nobody_else_the_platform(self) -> None:
+        for role in set(Role) - {Role.OPERATOR}:
+            assert not PLATFORM_SCOPES & set(SCOPES_BY_ROLE[role])
 
     def test_lets_everybody_change_their_own_profile(self) -> None:
         assert all(Scope.PROFILE_WRITE in scopes for scopes in SCOPES_BY_ROLE.values())

@@ -15,10 +15,14 @@ class TestScopesOf:
     @pytest.mark.parametrize(
         ("client_id", "scopes"),
         [
-            ("ai_service", {"alerts:write", "audit:write", "geoip:read", "rates:read"}),
-            ("alert_service", {"recipients:read"}),
-            ("log_service", set()),
-            ("external_apis_services", set()),
+            (
+                "ai_service",
+                {"alerts:write", "audit:write", "geoip:read", "rates:read"}
+                | {"notices:write", "access:read", "key_use:write"},
+            ),
+            ("alert_service", {"recipients:read", "access:read", "key_use:write"}),
+            ("log_service", {"access:read", "key_use:write"}),
+            ("external_apis_services", {"access:read"}),
             ("operator", {"geoip:control"}),
         ],
     )

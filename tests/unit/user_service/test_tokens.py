@@ -38,7 +38,9 @@ class TestTokenIssuer:
     async def test_issues_user_tokens_that_the_gate_takes(
         self, issuer: TokenIssuer, keys: KeyRing, role: Role
     ) -> None:
-        token = issuer.for_user("usr_1", role=role, institution=INSTITUTION, now_ms=NOW_MS)
+        token = issuer.for_user(
+            "usr_1", role=role, institution=INSTITUTION, session_id="ses_1", now_ms=NOW_MS
+        )
 
         principal = await opened(keys, token.text, now=1_800_000_000)
 
@@ -50,6 +52,7 @@ class TestTokenIssuer:
             expires_at=1_800_000_900,
             role=role.value,
             institution=INSTITUTION,
+            session_id="ses_1",
         )
         assert token.expires_in == 900
 

@@ -19,6 +19,18 @@ def user(*scopes: Scope) -> Principal:
     )
 
 
+def api_key(*scopes: Scope) -> Principal:
+    return Principal(
+        use=TokenUse.API_KEY,
+        subject="key_1",
+        scopes=frozenset(scope.value for scope in scopes),
+        token_id="tok_3",
+        expires_at=1,
+        institution=BANK,
+        session_id="key_1",
+    )
+
+
 def service(*scopes: Scope) -> Principal:
     return Principal(
         use=TokenUse.SERVICE,
@@ -42,23 +54,25 @@ class TestTenant:
 
 
 class TestRequire:
-    def test_lets_a_caller_of_the_kind_with_the_scope_through(self) -> None:
-        user(Scope.SCORE_WRITE).require(Scope.SCORE_WRITE, use=TokenUse.USER)
-        service(Scope.AUDIT_WRITE).require(Scope.AUDIT_WRITE, use=TokenUse.SERVICE)
+    def test_lets_a_caller_with_the_scope_through(self) -> None:
+        user(Scope.SCORE_WRITE).require(Scope.SCORE_WRITE)
+        api_key(Scope.SCORE_WRITE).require(Scope.SCORE_WRITE)
+        service(Scope.AUDIT_WRITE).require_service(Scope.AUDIT_WRITE)
 
     @pytest.mark.parametrize(
-        ("caller", "use"),
-        [
-            (user(), TokenUse.USER),
-            (user(Scope.ALERTS_READ), TokenUse.USER),
-            (service(), TokenUse.SERVICE),
-            (user(Scope.AUDIT_WRITE), TokenUse.SERVICE),
-            (service(Scope.AUDIT_WRITE), TokenUse.USER),
-        ],
+        "caller", [user(), user(Scope.ALERTS_READ), api_key(), service(), service(Scope.AUDIT_WRITE)]
     )
-    def test_refuses_everybody_else(self, caller: Principal, use: TokenUse) -> None:
+    def test_refuses_everybody_else(self, caller: Principal) -> None:
         with pytest.raises(ForbiddenError):
-            caller.require(Scope.AUDIT_WRITE, use=use)
+            caller.require(Scope.AUDIT_WRITE)
+
+    @pytest.mark.parametrize(
+        "caller",
+        [service(), service(Scope.ALERTS_WRITE), user(Scope.AUDIT_WRITE), api_key(Scope.AUDIT_WRITE)],
+    )
+    def test_an_internal_route_takes_services_only(self, caller: Principal) -> None:
+        with pytest.raises(ForbiddenError):
+            caller.require_service(Scope.AUDIT_WRITE)
 
 
 class TestErrors:

@@ -1,0 +1,50 @@
+"""What other services ask alert_service to mail to certain people, once each."""
+
+from enum import StrEnum
+
+from pydantic import Field
+
+from common.contracts.fields import Contract, Identifier, Text, Timestamp
+
+MAX_NOTICES = 64
+MAX_RECIPIENTS = 500
+
+
+class NoticeKind(StrEnum):
+    """What a notice is about; each has a template of its own."""
+
+    INVITATION = "invitation"
+    PASSWORD_RESET = "password_reset"  # noqa: S105 - a kind of mail, no secret
+    ACCOUNT_LOCKED = "account_locked"
+    SECURITY_CHANGE = "security_change"
+    QUOTA = "quota"
+
+
+class Notice(Contract):
+    """One mail. `notice_id` is stable, so a repeated delivery is recognised.
+
+    Without `recipients` it goes to the institution's admins. `facts` are what its template shows; `secret`, where a
+    kind has one, is the single-use token: it is forgotten as soon as the mail is out.
+    """
+
+    notice_id: Identifier
+    kind: NoticeKind
+    institution_id: Identifier
+    recipients: tuple[str, ...] = Field(max_length=MAX_RECIPIENTS)
+    facts: dict[str, Text]
+    secret: str | None = Field(None, max_length=256, repr=False)
+    created_at: Timestamp
+    expires_at: Timestamp | None = Field(None, description="no use in mailing it later")
+
+
+class NoticeBatch(Contract):
+    """Notices that are handed over together."""
+
+    notices: tuple[Notice, ...] = Field(min_length=1, max_length=MAX_NOTICES)
+
+
+class NoticesAccepted(Contract):
+    """How many were new and how many had been accepted before; all of them are durable."""
+
+    accepted: int
+    repeated: int

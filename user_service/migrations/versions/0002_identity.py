@@ -1,0 +1,157 @@
+"""Tiers, second factors, API keys, the access feed, audit events, notices and approvals."""
+
+import sqlalchemy as sa
+from alembic import op
+
+revision = "0002"
+down_revision = "0001"
+branch_labels = None
+depends_on = None
+
+
+def upgrade() -> None:
+    _widen_institutions_and_users()
+    _widen_sessions_and_signing_keys()
+    _add_credentials()
+    _add_feeds()
+    op.create_table(
+        "approvals",
+        sa.Column("approval_id", sa.String(64), primary_key=True),
+        _institution_id(),
+        sa.Column("action", sa.String(64), nullable=False),
+        sa.Column("subject_id", sa.String(64), nullable=False),
+        sa.Column("details", sa.Text, nullable=False),
+        sa.Column("state", sa.String(16), nullable=False),
+        sa.Column("requested_by", sa.String(64), nullable=False),
+        sa.Column("requested_at_ms", sa.BigInteger, nullable=False),
+        sa.Column("expires_at_ms", sa.BigInteger, nullable=False),
+        sa.Column("decided_by", sa.String(64)),
+        sa.Column("decided_at_ms", sa.BigInteger),
+        sa.Column("self_approved", sa.Boolean, nullable=False),
+    )
+    op.create_index("ix_approvals_institution_id", "approvals", ["institution_id"])
+
+
+def _widen_institutions_and_users() -> None:
+    op.add_column("institutions", sa.Column("tier", sa.String(16), nullable=False, server_default="starter"))
+    op.add_column(
+        "institutions",
+        sa.Column("over_quota", sa.String(16), nullable=False, server_default="allow_and_warn"),
+    )
+    op.add_column("institutions", sa.Column("suspended_at_ms", sa.BigInteger))
+    op.add_column("users", sa.Column("invited_by", sa.String(64)))
+    op.add_column("users", sa.Column("totp_secret", sa.String(256)))
+    op.add_column("users", sa.Column("totp_confirmed_at_ms", sa.BigInteger))
+    op.add_column("users", sa.Column("totp_last_step", sa.BigInteger))
+
+
+def _widen_sessions_and_signing_keys() -> None:
+    for name in ("last_used_at_ms", "access_expires_at_ms"):
+        op.add_column("sessions", sa.Column(name, sa.BigInteger, nullable=False, server_default="0"))
+    op.add_column("sessions", sa.Column("ip_address", sa.String(45), nullable=False, server_default=""))
+    op.add_column("sessions", sa.Column("user_agent", sa.String(256), nullable=False, server_default=""))
+    op.add_column(
+        "signing_keys", sa.Column("signs_from_ms", sa.BigInteger, nullable=False, server_default="0")
+    )
+
+
+def _add_credentials() -> None:
+    op.create_table(
+        "mailed_tokens",
+        sa.Column("token_id", sa.String(64), primary_key=True),
+        _user_id(),
+        sa.Column("purpose", sa.String(16), nullable=False),
+        sa.Column("created_at_ms", sa.BigInteger, nullable=False),
+        sa.Column("expires_at_ms", sa.BigInteger, nullable=False),
+        sa.Column("used_at_ms", sa.BigInteger),
+    )
+    op.create_index("ix_mailed_tokens_user_id", "mailed_tokens", ["user_id"])
+    op.create_table(
+        "recovery_codes",
+        sa.Column("digest", sa.String(64), primary_key=True),
+        _user_id(),
+        sa.Column("used_at_ms", sa.BigInteger),
+    )
+    op.create_index("ix_recovery_codes_user_id", "recovery_codes", ["user_id"])
+    op.create_table(
+        "attempts",
+        sa.Column("key", sa.String(64), primary_key=True),
+        sa.Column("failures", sa.Integer, nullable=False),
+        sa.Column("first_at_ms", sa.BigInteger, nullable=False),
+        sa.Column("locked_until_ms", sa.BigInteger, nullable=False),
+    )
+    op.create_table(
+        "api_keys",
+        sa.Column("key_id", sa.String(64), primary_key=True),
+        _institution_id(),
+        sa.Column("name", sa.String(256), nullable=False),
+        sa.Column("prefix", sa.String(32), nullable=False),
+        sa.Column("digest", sa.String(64), nullable=False, unique=True),
+        sa.Column("scopes", sa.Text, nullable=False),
+        sa.Column("created_by", sa.String(64), nullable=False),
+        sa.Column("created_at_ms", sa.BigInteger, nullable=False),
+        sa.Column("expires_at_ms", sa.BigInteger),
+        sa.Column("revoked_at_ms", sa.BigInteger),
+        sa.Column("last_used_at_ms", sa.BigInteger),
+        sa.Column("replaced_by", sa.String(64)),
+    )
+    op.create_index("ix_api_keys_institution_id", "api_keys", ["institution_id"])
+
+
+def _add_feeds() -> None:
+    op.create_table(
+        "counters",
+        sa.Column("name", sa.String(128), primary_key=True),
+        sa.Column("last", sa.BigInteger, nullable=False),
+    )
+    op.create_table(
+        "access_changes",
+        sa.Column("kind", sa.String(16), primary_key=True),
+        sa.Column("subject_id", sa.String(64), primary_key=True),
+        sa.Column("version", sa.BigInteger, nullable=False, unique=True),
+    )
+    # institutions that were registered before are in the feed too, so that their allowance is known
+    op.execute(
+        "INSERT INTO access_changes (kind, subject_id, version)"
+        " SELECT 'institution', institution_id, row_number() OVER (ORDER BY institution_id) FROM institutions"
+    )
+    op.execute("INSERT INTO counters (name, last) SELECT 'access', count(*) FROM access_changes")
+    op.create_table(
+        "identity_events",
+        sa.Column("event_id", sa.String(64), primary_key=True),
+        _institution_id(),
+        sa.Column("sequence", sa.BigInteger, nullable=False),
+        sa.Column("created_at_ms", sa.BigInteger, nullable=False),
+        sa.Column("action", sa.String(64), nullable=False),
+        sa.Column("body", sa.LargeBinary, nullable=False),
+        sa.UniqueConstraint("institution_id", "sequence"),
+    )
+    op.create_table(
+        "notices",
+        sa.Column("notice_id", sa.String(64), primary_key=True),
+        sa.Column("body", sa.Text, nullable=False),
+        sa.Column("token_id", sa.String(64)),
+        sa.Column("created_at_ms", sa.BigInteger, nullable=False),
+    )
+    op.create_table(
+        "outbox",
+        sa.Column("target", sa.String(32), primary_key=True),
+        sa.Column("subject_id", sa.String(64), primary_key=True),
+        sa.Column("attempts", sa.Integer, nullable=False),
+        sa.Column("due_at", sa.BigInteger, nullable=False),
+        sa.Column("created_at", sa.BigInteger, nullable=False),
+        sa.Column("last_error", sa.String(200)),
+    )
+    op.create_index("outbox_due", "outbox", ["target", "due_at"])
+
+
+def _institution_id() -> sa.Column[str]:
+    return sa.Column(
+        "institution_id", sa.String(64), sa.ForeignKey("institutions.institution_id"), nullable=False
+    )
+
+
+def _user_id() -> sa.Column[str]:
+    return sa.Column(
+        "user_id", sa.String(64), sa.ForeignKey("users.user_id", ondelete="CASCADE"), nullable=False
+    )

@@ -1,0 +1,17 @@
+"""What alert_service still has to be asked to mail."""
+
+from sqlalchemy import BigInteger, String, Text
+from sqlalchemy.orm import Mapped, mapped_column
+
+from user_service.tables import Base
+
+
+class NoticeRow(Base):
+    """One notice, until alert_service has it. Its secret is not in here: it is made from `token_id` when it is sent."""
+
+    __tablename__ = "notices"
+
+    notice_id: Mapped[str] = mapped_column(String(64), primary_key=True)
+    body: Mapped[str] = mapped_column(Text)
+    token_id: Mapped[str | None] = mapped_column(String(64))
+    created_at_ms: Mapped[int] = mapped_column(BigInteger)
