@@ -1,0 +1,19 @@
+"""Single-use tokens that are mailed. Their text is made from their id, so it is stored nowhere."""
+
+import hmac
+
+from user_service.derived_keys import keyed_digest
+
+
+def token_text(key: bytes, token_id: str) -> str:
+    """Return what the mail holds: the id and its keyed digest."""
+    return f"{token_id}.{keyed_digest(key, token_id)}"
+
+
+def token_id_of(key: bytes, text: str) -> str | None:
+    """Return the id in a text that we made, None for any other text."""
+    token_id, _, _ = text.partition(".")
+    is_ours = hmac.compare_digest(
+        token_text(key, token_id).encode("utf-8", "surrogatepass"), text.encode("utf-8", "surrogatepass")
+    )
+    return token_id if is_ours else None
