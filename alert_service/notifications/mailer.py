@@ -165,7 +165,7 @@ class Mailer:
 
 def _finish(connection: Connection, mail: Mail, result: AfterAttempt, *, retry_ms: int, wake: bool) -> None:
     now_ms = epoch_ms()
-    repository.finish_attempt(connection, mail.mail_id, result, now_ms=now_ms, retry_ms=retry_ms)
+    repository.finish_attempt(connection, mail, result, now_ms=now_ms, retry_ms=retry_ms)
     if wake:
         repository.wake(connection, now_ms=now_ms)
 

@@ -57,7 +57,7 @@ class Postman:
         known = await self.directory.recipients_of(mail.institution_id)
         if known is None:
             return _reported(mail, (), Tried(AfterAttempt(MailState.PENDING, {}, NOBODY_KNOWN)))
-        letter = await self.writer.run(lambda c: repository.write_letter(c, mail.mail_id, known.emails))
+        letter = await self.writer.run(lambda c: repository.write_letter(c, mail, known.emails))
         alerts = [AlertRequest.model_validate_json(body) for body in letter.alerts]
         asked = letter.addressees.to
         if not asked:

@@ -7,9 +7,13 @@ from typing import Any
 from sqlalchemy import CursorResult, Result, Update, delete, select, update
 from sqlalchemy.ext.asyncio import AsyncSession
 
+from common.tenancy import of_every_tenant, of_tenant
 from user_service.auth.tables import RefreshTokenRow, SessionRow, SigningKeyRow
 from user_service.institutions.tables import InstitutionRow
 from user_service.users.tables import UserRow
+
+_BY_ADDRESS = "who logs in says an address; whose it is, the account says"
+_BY_DIGEST = "whose session a refresh token belongs to, the token says"
 
 
 @dataclass(frozen=True, slots=True)
@@ -32,13 +36,13 @@ class PresentedToken:
 async def find_account(session: AsyncSession, *, email_key: str) -> Account | None:
     """Return the account that logs in with this address."""
     query = select(UserRow, InstitutionRow).join(InstitutionRow).where(UserRow.email_key == email_key)
-    found = (await session.execute(query)).one_or_none()
+    found = (await session.execute(of_every_tenant(query, _BY_ADDRESS))).one_or_none()
     return None if found is None else Account(*found)
 
 
 async def note_login(session: AsyncSession, user: UserRow, *, new_hash: str | None, now_ms: int) -> bool:
     """Record a login; False when the account was disabled or its password changed since it was read."""
-    noted = await session.execute(
+    noting = (
         update(UserRow)
         .where(
             UserRow.user_id == user.user_id,
@@ -48,12 +52,13 @@ async def note_login(session: AsyncSession, user: UserRow, *, new_hash: str | No
         .values(last_login_at_ms=now_ms, password_hash=new_hash or user.password_hash)
         .execution_options(synchronize_session=False)
     )
+    noted = await session.execute(of_tenant(user.institution_id, noting))
     return _rows(noted) == 1
 
 
 async def use_refresh_token(session: AsyncSession, digest: str, *, now_ms: int) -> bool:
     """Mark an unused, unexpired refresh token as used; of callers at the same time only one gets True."""
-    used = await session.execute(
+    using = (
         update(RefreshTokenRow)
         .where(
             RefreshTokenRow.digest == digest,
@@ -63,6 +68,7 @@ async def use_refresh_token(session: AsyncSession, digest: str, *, now_ms: int) 
         .values(used_at_ms=now_ms)
         .execution_options(synchronize_session=False)
     )
+    used = await session.execute(of_every_tenant(using, _BY_DIGEST))
     return _rows(used) == 1
 
 
@@ -75,41 +81,49 @@ async def find_refresh_token(session: AsyncSession, digest: str) -> PresentedTok
         .join(InstitutionRow, InstitutionRow.institution_id == UserRow.institution_id)
         .where(RefreshTokenRow.digest == digest)
     )
-    found = (await session.execute(query)).one_or_none()
+    found = (await session.execute(of_every_tenant(query, _BY_DIGEST))).one_or_none()
     if found is None:
         return None
     token, family, user, institution = found
     return PresentedToken(token, family, Account(user, institution))
 
 
-async def session_of(session: AsyncSession, *, access_token_id: str) -> str | None:
+async def session_of(session: AsyncSession, institution_id: str, *, access_token_id: str) -> str | None:
     """Return the session an access token was issued in."""
     query = select(RefreshTokenRow.session_id).where(RefreshTokenRow.access_token_id == access_token_id)
-    found: str | None = await session.scalar(query)
+    found: str | None = await session.scalar(of_tenant(institution_id, query))
     return found
 
 
-async def end_session(session: AsyncSession, session_id: str, *, now_ms: int) -> None:
+async def end_session(session: AsyncSession, institution_id: str, session_id: str, *, now_ms: int) -> None:
     """End one session: none of its refresh tokens works any more."""
-    await session.execute(_ending(now_ms).where(SessionRow.session_id == session_id))
+    ending = _ending(now_ms).where(SessionRow.session_id == session_id)
+    await session.execute(of_tenant(institution_id, ending))
 
 
-async def end_other_sessions(session: AsyncSession, user_id: str, *, keep: str | None, now_ms: int) -> None:
+async def end_other_sessions(
+    session: AsyncSession, institution_id: str, user_id: str, *, keep: str | None, now_ms: int
+) -> None:
     """End all sessions of a user but `keep`."""
     ending = _ending(now_ms).where(SessionRow.user_id == user_id)
-    await session.execute(ending if keep is None else ending.where(SessionRow.session_id != keep))
+    if keep is not None:
+        ending = ending.where(SessionRow.session_id != keep)
+    await session.execute(of_tenant(institution_id, ending))
 
 
-async def forget_expired(session: AsyncSession, user_id: str, *, now_ms: int) -> None:
+async def forget_expired(session: AsyncSession, user: UserRow, *, now_ms: int) -> None:
     """Delete a user's refresh tokens and sessions that could not be used any more anyway."""
-    mine = select(SessionRow.session_id).where(SessionRow.user_id == user_id).scalar_subquery()
-    for statement in (
-        delete(RefreshTokenRow).where(
-            RefreshTokenRow.session_id.in_(mine), RefreshTokenRow.expires_at_ms <= now_ms
-        ),
-        delete(SessionRow).where(SessionRow.user_id == user_id, SessionRow.expires_at_ms <= now_ms),
-    ):
-        await session.execute(statement.execution_options(synchronize_session=False))
+    mine = select(SessionRow.session_id).where(SessionRow.user_id == user.user_id)
+    tokens = delete(RefreshTokenRow).where(
+        RefreshTokenRow.session_id.in_(of_tenant(user.institution_id, mine)),
+        RefreshTokenRow.expires_at_ms <= now_ms,
+    )
+    sessions = delete(SessionRow).where(
+        SessionRow.user_id == user.user_id, SessionRow.expires_at_ms <= now_ms
+    )
+    for statement in (tokens, sessions):
+        scoped = of_tenant(user.institution_id, statement)
+        await session.execute(scoped.execution_options(synchronize_session=False))
 
 
 async def active_signing_keys(session: AsyncSession) -> Sequence[SigningKeyRow]:

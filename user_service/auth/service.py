@@ -10,7 +10,7 @@ from common.ids import new_id
 from common.logging import add_facts
 from user_service.auth import repository
 from user_service.auth.passwords import Passwords
-from user_service.auth.repository import Account
+from user_service.auth.repository import Account, PresentedToken
 from user_service.auth.schemas import Credentials, RefreshRequest, Tokens
 from user_service.auth.tables import RefreshTokenRow, SessionRow
 from user_service.auth.tokens import TokenIssuer, digest_of, new_refresh_token
@@ -71,11 +71,11 @@ class Authentication:
         if presented is None or presented.session.ended_at_ms or presented.account.user.disabled_at_ms:
             raise InvalidRefreshTokenError
         if first_use:
-            await repository.forget_expired(session, presented.account.user.user_id, now_ms=now_ms)
+            await repository.forget_expired(session, presented.account.user, now_ms=now_ms)
             return await self._issue(session, presented.account, presented.session, now_ms=now_ms)
         if presented.token.used_at_ms is None:
             raise InvalidRefreshTokenError
-        await repository.end_session(session, presented.session.session_id, now_ms=now_ms)
+        await self._end(session, presented, now_ms=now_ms)
         _log.warning("session.ended_by_reuse", user_id=presented.account.user.user_id)
         raise RefreshTokenReusedError
 
@@ -86,11 +86,11 @@ class Authentication:
         )
         if presented is not None:
             add_facts(user_id=presented.account.user.user_id)
-            await repository.end_session(session, presented.session.session_id, now_ms=now_ms)
+            await self._end(session, presented, now_ms=now_ms)
 
     async def start_session(self, session: AsyncSession, account: Account, *, now_ms: int) -> Tokens:
         """Start a session of somebody who has shown who they are."""
-        await repository.forget_expired(session, account.user.user_id, now_ms=now_ms)
+        await repository.forget_expired(session, account.user, now_ms=now_ms)
         family = SessionRow(
             session_id=new_id("ses"),
             user_id=account.user.user_id,
@@ -103,6 +103,10 @@ class Authentication:
         )
         session.add(family)
         return await self._issue(session, account, family, now_ms=now_ms)
+
+    async def _end(self, session: AsyncSession, presented: PresentedToken, *, now_ms: int) -> None:
+        institution_id = presented.account.user.institution_id
+        await repository.end_session(session, institution_id, presented.session.session_id, now_ms=now_ms)
 
     async def _issue(
         self, session: AsyncSession, account: Account, family: SessionRow, *, now_ms: int

@@ -5,6 +5,7 @@ from sqlalchemy.exc import IntegrityError
 from sqlalchemy.ext.asyncio import AsyncSession
 
 from common.errors import PlatformError
+from common.tenancy import of_tenant
 from user_service.institutions.tables import InstitutionRow
 from user_service.users.roles import Role
 from user_service.users.tables import UserRow
@@ -34,24 +35,21 @@ async def find_user(
     query = (
         select(UserRow, InstitutionRow)
         .join(InstitutionRow)
-        .where(
-            UserRow.user_id == user_id,
-            UserRow.institution_id == institution_id,
-            UserRow.disabled_at_ms.is_(None),
-        )
+        .where(UserRow.user_id == user_id, UserRow.disabled_at_ms.is_(None))
     )
-    found = (await session.execute(query)).one_or_none()
+    found = (await session.execute(of_tenant(institution_id, query))).one_or_none()
     return None if found is None else (found[0], found[1])
 
 
 async def replace_password(session: AsyncSession, user: UserRow, *, new_hash: str) -> bool:
     """Store a new hash; False when the password changed since `user` was read."""
-    replaced = await session.execute(
+    replacing = (
         update(UserRow)
         .where(UserRow.user_id == user.user_id, UserRow.password_hash == user.password_hash)
         .values(password_hash=new_hash)
         .execution_options(synchronize_session=False)
     )
+    replaced = await session.execute(of_tenant(user.institution_id, replacing))
     assert isinstance(replaced, CursorResult)  # noqa: S101 - what an UPDATE returns
     return replaced.rowcount == 1
 
@@ -60,11 +58,7 @@ async def emails_of_admins(session: AsyncSession, institution_id: str) -> list[s
     """Return the addresses of an institution's enabled admins."""
     query = (
         select(UserRow.email)
-        .where(
-            UserRow.institution_id == institution_id,
-            UserRow.role == Role.ADMIN.value,
-            UserRow.disabled_at_ms.is_(None),
-        )
+        .where(UserRow.role == Role.ADMIN.value, UserRow.disabled_at_ms.is_(None))
         .order_by(UserRow.user_id)
     )
-    return list(await session.scalars(query))
+    return list(await session.scalars(of_tenant(institution_id, query)))

@@ -64,8 +64,12 @@ class Profiles:
             await self._replace_password(
                 session, user, current=change.current_password, chosen=change.password
             )
-            kept = await auth_repository.session_of(session, access_token_id=caller.token_id)
-            await auth_repository.end_other_sessions(session, user.user_id, keep=kept, now_ms=now_ms)
+            kept = await auth_repository.session_of(
+                session, user.institution_id, access_token_id=caller.token_id
+            )
+            await auth_repository.end_other_sessions(
+                session, user.institution_id, user.user_id, keep=kept, now_ms=now_ms
+            )
         if change.full_name is not None:
             user.full_name = change.full_name
         return _profile(user, institution)
