@@ -62,7 +62,7 @@ class UnscopedStatementError(Exception):
             f"A statement reaches the rows of all institutions in: {', '.join(tables)}. "
             "Make it with of_tenant(institution_id, statement) of common.tenancy, after its last join, and so every "
             "SELECT inside it. Where it has to work for all institutions, use of_every_tenant(statement, "
-            '"why") and add the reason to tests/security/every_tenant.py. An INSERT that updates on conflict needs '
+            '"why") and add the reason to tests/security/tenancy/reasons.py. An INSERT that updates on conflict needs '
             "institution_id in the key of the conflict."
         )
 
@@ -99,11 +99,9 @@ def guard(engine: Engine) -> None:
 
 
 def refuse_unscoped(compiled: Compiled) -> None:
-    """Raise `UnscopedStatementError` unless `compiled` is of one institution, marked as of all, or of none."""
-    if EVERY_TENANT not in compiled.execution_options and isinstance(compiled, SQLCompiler):
-        tables = _uncovered(cast("ClauseElement", compiled.statement))
-        if tables:
-            raise UnscopedStatementError(sorted(tables))
+    """Raise `UnscopedStatementError` for a statement that is compiled once and run past the engine's guard."""
+    if EVERY_TENANT not in compiled.execution_options:
+        _refuse(compiled)
 
 
 class TenantSession(Session):
@@ -133,8 +131,15 @@ def _refuse_at_run(
     if compiled is None or compiled in _checked or EVERY_TENANT in context.execution_options:
         return
     if not (_writes_objects.get() and compiled.statement.is_dml):
-        refuse_unscoped(compiled)
+        _refuse(compiled)
         _checked.add(compiled)  # SQLAlchemy keeps it for all statements like it
+
+
+def _refuse(compiled: Compiled) -> None:
+    if isinstance(compiled, SQLCompiler):
+        tables = _uncovered(cast("ClauseElement", compiled.statement))
+        if tables:
+            raise UnscopedStatementError(sorted(tables))
 
 
 def _is_moved(row: object) -> bool:
