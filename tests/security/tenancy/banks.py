@@ -22,7 +22,7 @@ class Bank:
     stack: Stack
     mark: str
     ids: dict[str, str] = field(default_factory=dict)
-    secrets: dict[str, str] = field(default_factory=dict)
+    secrets: dict[str, str] = field(default_factory=dict, repr=False)
 
     @cached_property
     def client(self) -> httpx.Client:

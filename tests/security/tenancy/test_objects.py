@@ -9,6 +9,7 @@ import pytest
 from tests.models import FINE, FRAUD
 from tests.security.tenancy.banks import Bank, found_in
 
+PASSWORD = "tide-and-lantern-42"
 UNKNOWN = {"decision 0": "dec_01k00000000000000000000000", "alert 2": "alr_01k00000000000000000000000"}
 BY_ID = [
     ("ai_service", "/v1/decisions/{}", "decision 0"),
@@ -146,7 +147,7 @@ class TestWhatTheProductDecides:
     @pytest.mark.parametrize("place", ["institution", "admin"])
     @pytest.mark.parametrize(("name", "value"), OF_THE_PRODUCT.items())
     def test_is_not_taken_from_a_registration(self, b: Bank, place: str, name: str, value: object) -> None:
-        admin = {"email": "new@bank.example", "password": "tide-and-lantern-42", "full_name": "New"}
+        admin: dict[str, Any] = {"email": "new@bank.example", "password": PASSWORD, "full_name": "New"}
         body: dict[str, Any] = {"name": "New", "mode": "sandbox", "base_currency": "EUR", "admin": admin}
         (body if place == "institution" else admin)[name] = value
 
