@@ -103,15 +103,32 @@ class Bank:
             "refresh token": found["tokens"]["refresh_token"],
         }
 
+    def log_in(self) -> None:
+        """Begin another session; what was secret before stays secret."""
+        login = {"email": self.email, "password": self.password}
+        answer = self.client.post(self.url("user_service", "/v1/auth/login"), json=login)
+        assert answer.status_code == 200, answer.text
+        earlier = {f"earlier {name}": value for name, value in self.secrets.items()}
+        tokens = answer.json()
+        self.secrets |= {
+            **earlier,
+            "access token": tokens["access_token"],
+            "refresh token": tokens["refresh_token"],
+        }
+
     def score(self, transaction_id: str, amount: str) -> Answer:
         return self.call("POST", "ai_service", "/v1/score", json=self.transaction(transaction_id, amount))
 
     def score_all(self) -> None:
         """Let one payment be approved, one doubted and one declined."""
-        for number, amount in enumerate((FINE, DOUBTFUL, FRAUD)):
-            answer = self.score(f"{self.made_up['transaction_id']}-{number}", amount)
-            assert answer.status_code == 200, answer.text
-            self.ids[f"decision {number}"] = answer.json()["decision_id"]
+        for amount in (FINE, DOUBTFUL, FRAUD):
+            self.score_next(amount)
+
+    def score_next(self, amount: str) -> None:
+        number = sum(name.startswith("decision") for name in self.ids)
+        answer = self.score(f"{self.made_up['transaction_id']}-{number}", amount)
+        assert answer.status_code == 200, answer.text
+        self.ids[f"decision {number}"] = answer.json()["decision_id"]
 
     def transaction(self, transaction_id: str, amount: str) -> dict[str, Any]:
         """Return a payment in which everything that can be said is said."""
@@ -158,13 +175,14 @@ class Bank:
         self.ids |= {f"object {each['number']}": each["key"] for each in objects}
 
     def is_settled(self) -> bool:
-        """Whether every alert was mailed and every decision is archived."""
+        """Whether every alert was mailed and every decision is archived; all but the first are flagged."""
+        decisions = sum(name.startswith("decision") for name in self.ids)
         alerts = self.get("alert_service", "/v1/alerts").json()["items"]
         totals = self.get("log_service", f"/v1/audit/days/{self.today()}").json()["totals"]
         return (
-            len(alerts) >= 2
+            len(alerts) == decisions - 1
             and all(each["notification"]["state"] == "delivered" for each in alerts)
-            and totals["records"] == totals["archived"] >= 3
+            and totals["records"] == totals["archived"] >= decisions
         )
 
     def marks(self) -> dict[str, str]:

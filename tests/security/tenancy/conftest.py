@@ -1,12 +1,14 @@
 """One real stack with two institutions for all tests here that need it; starting it takes most of their time."""
 
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 
 import pytest
 
+from local_stack.stack import Stack
 from tests.e2e.conftest import no_settings_file
 from tests.e2e.stacks import running_stack
+from tests.models import FRAUD
 from tests.security.tenancy.banks import Bank
 
 __all__ = ["no_settings_file"]  # a fixture
@@ -23,6 +25,8 @@ def banks(tmp_path_factory: pytest.TempPathFactory) -> Iterator[tuple[Bank, Bank
             bank.score_all()
         for bank in both:
             _until(bank.is_settled)
+        _score_during_an_outage(stack, both)
+        for bank in both:
             bank.note_ids()
         yield both
         for bank in both:
@@ -39,6 +43,20 @@ def a(banks: tuple[Bank, Bank]) -> Bank:
 def b(banks: tuple[Bank, Bank]) -> Bank:
     """The institution that looks."""
     return banks[1]
+
+
+def _score_during_an_outage(stack: Stack, banks: Iterable[Bank]) -> None:
+    """Let alerts and records fail to be delivered, which is logged, until their services are there again."""
+    away = ("alert_service", "log_service")
+    for part in away:
+        stack.kill(part)
+    for bank in banks:
+        bank.score_next(FRAUD)
+    for part in away:
+        stack.start_part(part)
+    stack.await_ready(away)
+    for bank in banks:
+        _until(bank.is_settled)
 
 
 def _until(holds: Callable[[], bool]) -> None:
