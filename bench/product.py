@@ -3,7 +3,7 @@
 import time
 from collections.abc import Collection, Iterator, Mapping
 from contextlib import closing, contextmanager
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from urllib.parse import quote
 
@@ -48,6 +48,7 @@ class Product:
     stream: Stream
     database: Engine
     connections: tuple[int, ...]
+    api_key: str | None = field(default=None, repr=False)  # instead of tokens
 
     @property
     def port(self) -> int:
@@ -65,7 +66,9 @@ class Product:
         return {name: child.pid for name, child in self.stack.children.items()}
 
     def head(self) -> bytes:
-        """Return the first part of a request, with a token that was given just now."""
+        """Return the first part of a request, with a token that was given just now or with the API key."""
+        if self.api_key is not None:
+            return post_head(SCORE_PATH, host=HOST, headers={"X-API-Key": self.api_key})
         token = access_token(self.stack.url("user_service"), self.login)
         return post_head(SCORE_PATH, host=HOST, headers={"Authorization": f"Bearer {token}"})
 
