@@ -7,6 +7,11 @@ from user_service.auth.endpoints import well_known
 from user_service.bootstrap import build
 from user_service.institutions.endpoints import internal as internal_institutions
 from user_service.institutions.endpoints import router as institutions
+from user_service.members.endpoints import joining
+from user_service.members.endpoints import router as members
+from user_service.password_resets.endpoints import router as password_resets
+from user_service.second_factors.endpoints import router as second_factors
+from user_service.sessions.endpoints import router as sessions
 from user_service.settings import UserSettings
 from user_service.users.endpoints import router as users
 
@@ -15,6 +20,18 @@ SERVICE = Service(
     summary="Knows institutions and their users, and signs the tokens that all services accept",
     settings_type=UserSettings,
     build=build,
-    routers=[institutions, auth, users, well_known, internal_auth, internal_institutions],
+    routers=[
+        institutions,
+        auth,
+        joining,
+        password_resets,
+        users,  # those of users about themselves come before those that take an id
+        sessions,
+        second_factors,
+        members,
+        well_known,
+        internal_auth,
+        internal_institutions,
+    ],
 )
 app = create_app(SERVICE)
