@@ -1,20 +1,25 @@
 """Builds what the service needs: the database, the signing keys, the password threads."""
 
+import asyncio
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
+from functools import partial
 from pathlib import Path
 
 from common.app import State
 from common.auth.gate import Expected
 from common.auth.keys import TokenVerifier
+from common.background import running
 from common.clock import epoch_ms
 from common.db import open_database
+from user_service.access.service import AccessFeeds, OwnAccess
 from user_service.auth.passwords import open_passwords
 from user_service.auth.service import Authentication
 from user_service.auth.service_clients import ServiceClients
 from user_service.auth.service_tokens import ServiceTokenDesk
 from user_service.auth.signing_keys import KeyRing, open_key_ring
 from user_service.auth.tokens import TokenIssuer
+from user_service.derived_keys import derive_keys
 from user_service.institutions.service import Institutions
 from user_service.settings import UserSettings
 from user_service.users.service import Profiles
@@ -30,9 +35,9 @@ async def build(settings: UserSettings) -> AsyncIterator[State]:
         open_database(settings.database_url, migrations=MIGRATIONS) as database,
         open_passwords(workers=settings.password_workers, queue=settings.password_queue) as passwords,
     ):
-        keys = await open_key_ring(
-            database, passphrase=settings.signing_key_passphrase.get_secret_value(), now_ms=epoch_ms()
-        )
+        passphrase = settings.signing_key_passphrase.get_secret_value()
+        keys = await open_key_ring(database, passphrase=passphrase, now_ms=epoch_ms())
+        derived = await asyncio.to_thread(derive_keys, passphrase)
         issuer = _issuer(settings, keys)
         authentication = Authentication(
             passwords,
@@ -40,20 +45,25 @@ async def build(settings: UserSettings) -> AsyncIterator[State]:
             refresh_token_ms=settings.refresh_token_days * DAY_MS,
             session_ms=settings.session_days * DAY_MS,
         )
+        feeds = AccessFeeds(derived.api_keys)
+        access = OwnAccess(database, feeds)
         expected = Expected(issuer=settings.token_issuer, audience=settings.token_audience)
-        yield {
-            "database": database,
-            "keys": keys,
-            "token_verifier": TokenVerifier(keys, expected=expected),
-            "authentication": authentication,
-            "institutions": Institutions(authentication),
-            "profiles": Profiles(passwords),
-            "service_tokens": ServiceTokenDesk(_clients(settings), issuer),
-            "readiness": {
-                "database_connected": database.connected,
-                "signing_key_loaded": keys.is_loaded,
-            },
-        }
+        verifier = TokenVerifier(keys, expected=expected, access=access.state, catch_up=access.catch_up)
+        async with running(partial(access.keep_uses, every_s=settings.access_poll_s), access.keep_tidy):
+            yield {
+                "database": database,
+                "keys": keys,
+                "token_verifier": verifier,
+                "authentication": authentication,
+                "institutions": Institutions(authentication),
+                "profiles": Profiles(passwords),
+                "service_tokens": ServiceTokenDesk(_clients(settings), issuer),
+                "access_feeds": feeds,
+                "readiness": {
+                    "database_connected": database.connected,
+                    "signing_key_loaded": keys.is_loaded,
+                },
+            }
 
 
 def _issuer(settings: UserSettings, keys: KeyRing) -> TokenIssuer:

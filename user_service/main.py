@@ -1,6 +1,7 @@
 """The web door of user_service."""
 
 from common.app import Service, create_app
+from user_service.access.endpoints import internal as internal_access
 from user_service.auth.endpoints import internal as internal_auth
 from user_service.auth.endpoints import router as auth
 from user_service.auth.endpoints import well_known
@@ -15,6 +16,6 @@ SERVICE = Service(
     summary="Knows institutions and their users, and signs the tokens that all services accept",
     settings_type=UserSettings,
     build=build,
-    routers=[institutions, auth, users, well_known, internal_auth, internal_institutions],
+    routers=[institutions, auth, users, well_known, internal_auth, internal_institutions, internal_access],
 )
 app = create_app(SERVICE)

@@ -9,6 +9,7 @@ from common.contracts.access import OverQuota, Tier
 from common.contracts.institutions import Recipients
 from common.errors import NotFoundError
 from common.ids import new_id
+from user_service.access.repository import Subject, note_change
 from user_service.auth.repository import Account
 from user_service.auth.service import Authentication
 from user_service.institutions import repository
@@ -41,6 +42,7 @@ class Institutions:
         institution = _institution(registration, now_ms=now_ms)
         user = _first_admin(admin, institution, password_hash=password_hash, now_ms=now_ms)
         await repository.add_institution(session, institution)
+        await note_change(session, Subject.INSTITUTION, institution.institution_id)
         await users.add_user(session, user)
         tokens = await self.authentication.start_session(session, Account(user, institution), now_ms=now_ms)
         _log.info("institution.registered", institution_id=institution.institution_id, mode=institution.mode)
