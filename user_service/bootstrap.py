@@ -13,6 +13,8 @@ from common.background import running
 from common.clock import epoch_ms
 from common.db import open_database
 from user_service.access.service import AccessFeeds, OwnAccess
+from user_service.api_keys.configured import ConfiguredKeys
+from user_service.api_keys.service import ApiKeys
 from user_service.auth.passwords import open_passwords
 from user_service.auth.service import Authentication
 from user_service.auth.service_clients import ServiceClients
@@ -21,6 +23,7 @@ from user_service.auth.signing_keys import KeyRing, open_key_ring
 from user_service.auth.tokens import TokenIssuer
 from user_service.derived_keys import derive_keys
 from user_service.institutions.service import Institutions
+from user_service.oauth.service import KeyExchange
 from user_service.settings import UserSettings
 from user_service.users.service import Profiles
 
@@ -45,6 +48,8 @@ async def build(settings: UserSettings) -> AsyncIterator[State]:
             refresh_token_ms=settings.refresh_token_days * DAY_MS,
             session_ms=settings.session_days * DAY_MS,
         )
+        api_keys = ApiKeys(derived.api_keys)
+        await ConfiguredKeys(database, api_keys, settings).ensure(now_ms=epoch_ms())
         feeds = AccessFeeds(derived.api_keys)
         access = OwnAccess(database, feeds)
         expected = Expected(issuer=settings.token_issuer, audience=settings.token_audience)
@@ -59,6 +64,8 @@ async def build(settings: UserSettings) -> AsyncIterator[State]:
                 "profiles": Profiles(passwords),
                 "service_tokens": ServiceTokenDesk(_clients(settings), issuer),
                 "access_feeds": feeds,
+                "api_keys": api_keys,
+                "key_exchange": KeyExchange(issuer, derived.api_keys),
                 "readiness": {
                     "database_connected": database.connected,
                     "signing_key_loaded": keys.is_loaded,

@@ -2,12 +2,14 @@
 
 from common.app import Service, create_app
 from user_service.access.endpoints import internal as internal_access
+from user_service.api_keys.endpoints import router as api_keys
 from user_service.auth.endpoints import internal as internal_auth
 from user_service.auth.endpoints import router as auth
 from user_service.auth.endpoints import well_known
 from user_service.bootstrap import build
 from user_service.institutions.endpoints import internal as internal_institutions
 from user_service.institutions.endpoints import router as institutions
+from user_service.oauth.endpoints import router as oauth
 from user_service.settings import UserSettings
 from user_service.users.endpoints import router as users
 
@@ -16,6 +18,16 @@ SERVICE = Service(
     summary="Knows institutions and their users, and signs the tokens that all services accept",
     settings_type=UserSettings,
     build=build,
-    routers=[institutions, auth, users, well_known, internal_auth, internal_institutions, internal_access],
+    routers=[
+        institutions,
+        auth,
+        oauth,
+        users,
+        api_keys,
+        well_known,
+        internal_auth,
+        internal_institutions,
+        internal_access,
+    ],
 )
 app = create_app(SERVICE)
