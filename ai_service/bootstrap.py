@@ -136,7 +136,10 @@ async def _scorer(
         model.bands(policy.cuts)  # made once, here, rather than while a payer waits
     deciding = Deciding(velocity, scoring.features, model, rules, policies, Drafts(model, rules.version))
     scorer = TransactionScorer(
-        Enrichment(rates, geoip), deciding, publisher, max_waiting=settings.max_waiting
+        Enrichment(rates, geoip, calls.verifier.access),
+        deciding,
+        publisher,
+        max_waiting=settings.max_waiting,
     )
     return scorer, rates
 
@@ -196,6 +199,7 @@ def _readiness(
         "model_loaded": model_loaded,
         "database_connected": database.connected,
         "keys_loaded": calls.keys_loaded,
+        "access_known": calls.access_known,
         "service_token_available": calls.token_available,
         "rates_asked": rates.asked,
     }

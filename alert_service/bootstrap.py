@@ -47,7 +47,11 @@ async def build(settings: AlertSettings) -> AsyncIterator[Mapping[str, Any]]:
                     "history": AlertHistory(reader),
                     "token_verifier": calls.verifier,
                     "database": database,
-                    "readiness": {"database_connected": database.connected, "keys_loaded": calls.keys_loaded},
+                    "readiness": {
+                        "database_connected": database.connected,
+                        "keys_loaded": calls.keys_loaded,
+                        "access_known": calls.access_known,
+                    },
                 }
                 await inbox.drain()
             await mailer.finish(timeout_s=settings.graceful_shutdown_s)

@@ -69,6 +69,9 @@ class ServiceSettings(BaseSettings):
     service_client_secret: SecretStr = Field(
         SecretStr(PLACEHOLDER), description="this service's secret for getting service tokens"
     )
+    access_poll_s: float = Field(
+        10.0, ge=1, le=30, description="seconds between two looks at who may still get in"
+    )
     failpoints: str = Field(
         "", description="points where a test ends, fails or delays this process; production refuses them"
     )

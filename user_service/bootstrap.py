@@ -3,6 +3,7 @@
 import asyncio
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
+from functools import partial
 from pathlib import Path
 
 from common.app import State
@@ -11,10 +12,13 @@ from common.auth.keys import TokenVerifier
 from common.background import running
 from common.clock import epoch_ms
 from common.db import open_database
+from user_service.access.service import AccessFeeds, OwnAccess
 from user_service.account_tasks.service import AccountTasks
+from user_service.api_keys.configured import ConfiguredKeys
+from user_service.api_keys.service import ApiKeys
 from user_service.attempts.service import Attempts
 from user_service.auth.mailed_token_desk import MailedTokenDesk
-from user_service.auth.passwords import open_passwords
+from user_service.auth.passwords import Passwords, open_passwords
 from user_service.auth.proofs import Proofs
 from user_service.auth.service import Authentication
 from user_service.auth.service_clients import ServiceClients
@@ -22,10 +26,11 @@ from user_service.auth.service_tokens import ServiceTokenDesk
 from user_service.auth.session_tokens import SessionTokens
 from user_service.auth.signing_keys import KeyRing, open_key_ring
 from user_service.auth.tokens import TokenIssuer
-from user_service.derived_keys import derive_keys
+from user_service.derived_keys import DerivedKeys, derive_keys
 from user_service.institutions.service import Institutions
 from user_service.members.invitations import Joining
 from user_service.members.service import Members
+from user_service.oauth.service import KeyExchange
 from user_service.password_resets.service import PasswordResets
 from user_service.second_factors.checking import Codes
 from user_service.second_factors.service import SecondFactors
@@ -44,41 +49,58 @@ async def build(settings: UserSettings) -> AsyncIterator[State]:
         open_database(settings.database_url, migrations=MIGRATIONS) as database,
         open_passwords(workers=settings.password_workers, queue=settings.password_queue) as passwords,
     ):
-        keys = await open_key_ring(
-            database, passphrase=settings.signing_key_passphrase.get_secret_value(), now_ms=epoch_ms()
-        )
+        passphrase = settings.signing_key_passphrase.get_secret_value()
+        keys = await open_key_ring(database, passphrase=passphrase, now_ms=epoch_ms())
+        derived = await asyncio.to_thread(derive_keys, passphrase)
         issuer = _issuer(settings, keys)
-        derived = await asyncio.to_thread(derive_keys, settings.signing_key_passphrase.get_secret_value())
-        attempts = Attempts(derived.attempts)
-        codes = Codes(derived)
-        desk = MailedTokenDesk(derived.mailed_tokens, attempts)
-        proofs = Proofs(passwords, attempts, codes)
-        tokens = SessionTokens(
-            issuer,
-            refresh_token_ms=settings.refresh_token_days * DAY_MS,
-            session_ms=settings.session_days * DAY_MS,
-        )
+        api_keys = ApiKeys(derived.api_keys)
+        await ConfiguredKeys(database, api_keys, settings).ensure(now_ms=epoch_ms())
+        feeds = AccessFeeds(derived.api_keys)
+        access = OwnAccess(database, feeds)
         expected = Expected(issuer=settings.token_issuer, audience=settings.token_audience)
+        verifier = TokenVerifier(keys, expected=expected, access=access.state, catch_up=access.catch_up)
         tasks = AccountTasks(database)
-        async with running(tasks.work, tasks.forget):
+        keep_uses = partial(access.keep_uses, every_s=settings.access_poll_s)
+        async with running(tasks.work, tasks.forget, keep_uses, access.keep_tidy):
             yield {
                 "database": database,
                 "keys": keys,
-                "token_verifier": TokenVerifier(keys, expected=expected),
-                "authentication": Authentication(passwords, attempts, codes, tokens),
-                "institutions": Institutions(passwords, tokens),
-                "profiles": Profiles(passwords, proofs),
-                "sessions": Sessions(),
-                "second_factors": SecondFactors(proofs),
-                "members": Members(),
-                "joining": Joining(desk, passwords, tokens),
-                "password_resets": PasswordResets(desk, passwords, attempts),
+                "token_verifier": verifier,
+                **_people(settings, issuer, passwords, derived),
                 "service_tokens": ServiceTokenDesk(_clients(settings), issuer),
+                "access_feeds": feeds,
+                "api_keys": api_keys,
+                "key_exchange": KeyExchange(issuer, derived.api_keys),
                 "readiness": {
                     "database_connected": database.connected,
                     "signing_key_loaded": keys.is_loaded,
                 },
             }
+
+
+def _people(
+    settings: UserSettings, issuer: TokenIssuer, passwords: Passwords, derived: DerivedKeys
+) -> dict[str, object]:
+    """Return what serves people: how they get in, and what they are."""
+    attempts = Attempts(derived.attempts)
+    codes = Codes(derived)
+    desk = MailedTokenDesk(derived.mailed_tokens, attempts)
+    proofs = Proofs(passwords, attempts, codes)
+    tokens = SessionTokens(
+        issuer,
+        refresh_token_ms=settings.refresh_token_days * DAY_MS,
+        session_ms=settings.session_days * DAY_MS,
+    )
+    return {
+        "authentication": Authentication(passwords, attempts, codes, tokens),
+        "institutions": Institutions(passwords, tokens),
+        "profiles": Profiles(passwords, proofs),
+        "sessions": Sessions(),
+        "second_factors": SecondFactors(proofs),
+        "members": Members(),
+        "joining": Joining(desk, passwords, tokens),
+        "password_resets": PasswordResets(desk, passwords, attempts),
+    }
 
 
 def _issuer(settings: UserSettings, keys: KeyRing) -> TokenIssuer:

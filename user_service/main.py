@@ -1,6 +1,8 @@
 """The web door of user_service."""
 
 from common.app import Service, create_app
+from user_service.access.endpoints import internal as internal_access
+from user_service.api_keys.endpoints import router as api_keys
 from user_service.auth.endpoints import internal as internal_auth
 from user_service.auth.endpoints import router as auth
 from user_service.auth.endpoints import well_known
@@ -9,6 +11,7 @@ from user_service.institutions.endpoints import internal as internal_institution
 from user_service.institutions.endpoints import router as institutions
 from user_service.members.endpoints import joining
 from user_service.members.endpoints import router as members
+from user_service.oauth.endpoints import router as oauth
 from user_service.password_resets.endpoints import router as password_resets
 from user_service.second_factors.endpoints import router as second_factors
 from user_service.sessions.endpoints import router as sessions
@@ -23,15 +26,18 @@ SERVICE = Service(
     routers=[
         institutions,
         auth,
+        oauth,
         joining,
         password_resets,
         users,  # those of users about themselves come before those that take an id
         sessions,
         second_factors,
         members,
+        api_keys,
         well_known,
         internal_auth,
         internal_institutions,
+        internal_access,
     ],
 )
 app = create_app(SERVICE)

@@ -1,8 +1,26 @@
 """What user_service is told."""
 
-from pydantic import Field, SecretStr
+import re
+from typing import Annotated, Self
 
+from pydantic import AfterValidator, Field, SecretStr, model_validator
+
+from common.contracts.fields import Text
+from common.contracts.institutions import Currency, InstitutionMode
 from common.settings import PLACEHOLDER, ServiceSettings
+
+_API_KEY = re.compile(r"[\x21-\x7e]{32,256}\Z")
+
+
+def _fit_for_a_header(key: SecretStr) -> SecretStr:
+    text = key.get_secret_value()
+    if text and not _API_KEY.match(text):
+        message = "an API key has 32 to 256 visible ASCII characters"
+        raise ValueError(message)
+    return key
+
+
+ConfiguredApiKey = Annotated[SecretStr, AfterValidator(_fit_for_a_header)]
 
 
 class UserSettings(ServiceSettings):
@@ -48,3 +66,24 @@ class UserSettings(ServiceSettings):
     service_client_secret: SecretStr = Field(
         SecretStr(""), description="not used here: user_service calls no other service"
     )
+    frontend_api_key: ConfiguredApiKey = Field(
+        SecretStr(""), description="API key that may score, made at the first start; empty: none is made"
+    )
+    admin_api_key: ConfiguredApiKey = Field(
+        SecretStr(""),
+        description="API key with every scope a key may have, made at the first start; empty: none is made",
+    )
+    api_keys_institution: Text = Field(
+        "Default",
+        description="whose those two keys are: the id of an institution, or the name of one that is made for them",
+    )
+    api_keys_institution_mode: InstitutionMode = Field(
+        InstitutionMode.SANDBOX, description="live or sandbox, if it is made"
+    )
+    api_keys_institution_currency: Currency = Field("EUR", description="its base currency, if it is made")
+
+    @model_validator(mode="after")
+    def _keys_differ(self) -> Self:
+        if self.frontend_api_key.get_secret_value() and self.frontend_api_key == self.admin_api_key:
+            raise ValueError("FRONTEND_API_KEY and ADMIN_API_KEY are two different keys")
+        return self

@@ -51,6 +51,28 @@ class TokenIssuer:
         }
         return self._sign(claims, life_s=self.user_token_s, now_ms=now_ms)
 
+    def for_api_key(
+        self,
+        key_id: str,
+        *,
+        scopes: Collection[Scope],
+        institution: Institution,
+        ends_at_ms: int | None,
+        now_ms: int,
+    ) -> AccessToken:
+        """Issue the access token that an API key is exchanged for; it lives no longer than the key."""
+        claims = {
+            "sub": key_id,
+            "token_use": TokenUse.API_KEY.value,
+            "scope": _scope(scopes),
+            "sid": key_id,
+            "institution_id": institution.institution_id,
+            "institution_mode": institution.mode.value,
+            "base_currency": institution.base_currency,
+        }
+        left_s = self.user_token_s if ends_at_ms is None else ends_at_ms // 1000 - now_ms // 1000
+        return self._sign(claims, life_s=min(self.user_token_s, left_s), now_ms=now_ms)
+
     def for_service(self, client_id: str, *, scopes: Collection[Scope], now_ms: int) -> AccessToken:
         """Issue a service's access token."""
         claims = {"sub": client_id, "token_use": TokenUse.SERVICE.value, "scope": _scope(scopes)}

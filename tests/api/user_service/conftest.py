@@ -135,6 +135,26 @@ async def admin(client: httpx.AsyncClient) -> Admin:
     return await register(client)
 
 
+async def make_key(client: httpx.AsyncClient, admin: Admin, **changes: object) -> dict[str, Any]:
+    """Make an API key that may score; `changes` replace fields."""
+    body = {"name": "checkout", "scopes": ["score:write"], **changes}
+    response = await client.post("/v1/api-keys", headers=admin.headers, json=body)
+    assert response.status_code == 201, response.text
+    return dict(response.json())
+
+
+async def exchange(client: httpx.AsyncClient, key: dict[str, Any], **changes: str) -> httpx.Response:
+    """Exchange an API key for a token; `changes` replace fields of the form."""
+    form = {"grant_type": "client_credentials", "client_id": key["key_id"], "client_secret": key["key"]}
+    return await client.post("/v1/auth/token", data={**form, **changes})
+
+
+@pytest.fixture
+async def key(client: httpx.AsyncClient, admin: Admin) -> dict[str, Any]:
+    """An API key of `admin`'s institution that may score."""
+    return await make_key(client, admin)
+
+
 def problem_type(response: httpx.Response) -> str:
     assert response.headers["content-type"] == "application/problem+json"
     return str(response.json()["type"]).removeprefix("urn:assay:problem:")
