@@ -1,26 +1,39 @@
-"""Builds what the service needs: the database, the signing keys, the password threads."""
+"""Builds what the service needs: the database, the keys, the password threads, the ways out."""
 
+import asyncio
 from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager
+from contextlib import AsyncExitStack, asynccontextmanager
 from pathlib import Path
 
 from common.app import State
 from common.auth.gate import Expected
 from common.auth.keys import TokenVerifier
+from common.background import running
+from common.clients.logs import LogClient
+from common.clients.notices import NoticeClient
 from common.clock import epoch_ms
-from common.db import open_database
+from common.db import open_database, writing_engine
+from common.delivery import courier
+from common.relay import Relay
+from common.writer import DatabaseWriter
+from user_service.auth.own_token import OwnToken
 from user_service.auth.passwords import open_passwords
 from user_service.auth.service import Authentication
 from user_service.auth.service_clients import ServiceClients
 from user_service.auth.service_tokens import ServiceTokenDesk
 from user_service.auth.signing_keys import KeyRing, open_key_ring
 from user_service.auth.tokens import TokenIssuer
+from user_service.derived_keys import DerivedKeys, derive_keys
+from user_service.events.archiving import audit_relay
 from user_service.institutions.service import Institutions
+from user_service.notices.sending import notice_relay
 from user_service.settings import UserSettings
 from user_service.users.service import Profiles
 
 MIGRATIONS = Path(__file__).parent / "migrations"
 DAY_MS = 86_400_000
+RELAY_TIMEOUT_S = 10.0
+RELAYS = "relays"
 
 
 @asynccontextmanager
@@ -30,9 +43,9 @@ async def build(settings: UserSettings) -> AsyncIterator[State]:
         open_database(settings.database_url, migrations=MIGRATIONS) as database,
         open_passwords(workers=settings.password_workers, queue=settings.password_queue) as passwords,
     ):
-        keys = await open_key_ring(
-            database, passphrase=settings.signing_key_passphrase.get_secret_value(), now_ms=epoch_ms()
-        )
+        passphrase = settings.signing_key_passphrase.get_secret_value()
+        keys = await open_key_ring(database, passphrase=passphrase, now_ms=epoch_ms())
+        derived = await asyncio.to_thread(derive_keys, passphrase)
         issuer = _issuer(settings, keys)
         authentication = Authentication(
             passwords,
@@ -41,19 +54,42 @@ async def build(settings: UserSettings) -> AsyncIterator[State]:
             session_ms=settings.session_days * DAY_MS,
         )
         expected = Expected(issuer=settings.token_issuer, audience=settings.token_audience)
-        yield {
-            "database": database,
-            "keys": keys,
-            "token_verifier": TokenVerifier(keys, expected=expected),
-            "authentication": authentication,
-            "institutions": Institutions(authentication),
-            "profiles": Profiles(passwords),
-            "service_tokens": ServiceTokenDesk(_clients(settings), issuer),
-            "readiness": {
-                "database_connected": database.connected,
-                "signing_key_loaded": keys.is_loaded,
-            },
-        }
+        async with _relaying(settings, issuer, derived):
+            yield {
+                "database": database,
+                "keys": keys,
+                "token_verifier": TokenVerifier(keys, expected=expected),
+                "authentication": authentication,
+                "institutions": Institutions(authentication),
+                "profiles": Profiles(passwords),
+                "service_tokens": ServiceTokenDesk(_clients(settings), issuer),
+                "readiness": {
+                    "database_connected": database.connected,
+                    "signing_key_loaded": keys.is_loaded,
+                },
+            }
+
+
+@asynccontextmanager
+async def _relaying(settings: UserSettings, issuer: TokenIssuer, derived: DerivedKeys) -> AsyncIterator[None]:
+    """Tell log_service and alert_service what is in the outbox, on a database thread of their own.
+
+    Neither has to be there: what cannot be told waits, and user_service is ready without them.
+    """
+    async with AsyncExitStack() as stack:
+        writer = DatabaseWriter(writing_engine(settings.database_url), name=RELAYS)
+        stack.push_async_callback(writer.close)
+        token = OwnToken(issuer)
+        logs, alerts = [
+            await stack.enter_async_context(courier(url, timeout_s=RELAY_TIMEOUT_S))
+            for url in (settings.log_service_url, settings.alert_service_url)
+        ]
+        relays: tuple[Relay, ...] = (
+            audit_relay(writer, LogClient(logs, token)),
+            notice_relay(writer, NoticeClient(alerts, token), token_key=derived.mailed_tokens),
+        )
+        async with running(*(relay.run for relay in relays)):
+            yield
 
 
 def _issuer(settings: UserSettings, keys: KeyRing) -> TokenIssuer:

@@ -11,6 +11,7 @@ from common.errors import NotFoundError
 from common.ids import new_id
 from user_service.auth.repository import Account
 from user_service.auth.service import Authentication
+from user_service.events.recording import ANONYMOUS, Action, Event, record
 from user_service.institutions import repository
 from user_service.institutions.schemas import FirstAdmin, Registered, Registration
 from user_service.institutions.tables import InstitutionRow
@@ -42,6 +43,7 @@ class Institutions:
         user = _first_admin(admin, institution, password_hash=password_hash, now_ms=now_ms)
         await repository.add_institution(session, institution)
         await users.add_user(session, user)
+        await record(session, institution.as_contract(), _registered(user), now_ms=now_ms)
         tokens = await self.authentication.start_session(session, Account(user, institution), now_ms=now_ms)
         _log.info("institution.registered", institution_id=institution.institution_id, mode=institution.mode)
         return Registered(institution_id=institution.institution_id, user_id=user.user_id, tokens=tokens)
@@ -55,6 +57,16 @@ class Institutions:
         return Recipients(
             institution_id=institution_id, institution_name=institution.name, emails=tuple(emails)
         )
+
+
+def _registered(admin: UserRow) -> Event:
+    return Event(
+        Action.INSTITUTION_REGISTERED,
+        ANONYMOUS,
+        subject_kind="institution",
+        subject_id=admin.institution_id,
+        details={"first_admin": admin.user_id},
+    )
 
 
 def _institution(registration: Registration, *, now_ms: int) -> InstitutionRow:
