@@ -13,8 +13,6 @@ from sqlalchemy import make_url
 from ai_service.clients.alerts import TARGET as ALERT
 from ai_service.clients.alerts import AlertClient
 from ai_service.clients.geoip import GeoIpClient
-from ai_service.clients.logs import TARGET as AUDIT
-from ai_service.clients.logs import LogClient
 from ai_service.clients.rates import RatesClient
 from ai_service.features import definitions
 from ai_service.features import store as velocity_store
@@ -35,6 +33,8 @@ from ai_service.scoring.service import TransactionScorer
 from ai_service.settings import AiSettings
 from common.background import running
 from common.circuit import Circuit
+from common.clients.logs import TARGET as AUDIT
+from common.clients.logs import LogClient
 from common.clock import epoch_ms
 from common.db import Database, open_database, writing_engine
 from common.errors import StartupError

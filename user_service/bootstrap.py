@@ -1,8 +1,8 @@
-"""Builds what the service needs: the database, the signing keys, the password threads."""
+"""Builds what the service needs: the database, the keys, the password threads, the ways out."""
 
 import asyncio
 from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager
+from contextlib import AsyncExitStack, asynccontextmanager
 from functools import partial
 from pathlib import Path
 
@@ -10,14 +10,20 @@ from common.app import State
 from common.auth.gate import Expected
 from common.auth.keys import TokenVerifier
 from common.background import running
+from common.clients.logs import LogClient
+from common.clients.notices import NoticeClient
 from common.clock import epoch_ms
-from common.db import open_database
+from common.db import open_database, writing_engine
+from common.delivery import courier
+from common.relay import Relay
+from common.writer import DatabaseWriter
 from user_service.access.service import AccessFeeds, OwnAccess
 from user_service.account_tasks.service import AccountTasks
 from user_service.api_keys.configured import ConfiguredKeys
 from user_service.api_keys.service import ApiKeys
 from user_service.attempts.service import Attempts
 from user_service.auth.mailed_token_desk import MailedTokenDesk
+from user_service.auth.own_token import OwnToken
 from user_service.auth.passwords import Passwords, open_passwords
 from user_service.auth.proofs import Proofs
 from user_service.auth.service import Authentication
@@ -27,9 +33,11 @@ from user_service.auth.session_tokens import SessionTokens
 from user_service.auth.signing_keys import KeyRing, open_key_ring
 from user_service.auth.tokens import TokenIssuer
 from user_service.derived_keys import DerivedKeys, derive_keys
+from user_service.events.archiving import audit_relay
 from user_service.institutions.service import Institutions
 from user_service.members.invitations import Joining
 from user_service.members.service import Members
+from user_service.notices.sending import notice_relay
 from user_service.oauth.service import KeyExchange
 from user_service.password_resets.service import PasswordResets
 from user_service.second_factors.checking import Codes
@@ -40,6 +48,8 @@ from user_service.users.service import Profiles
 
 MIGRATIONS = Path(__file__).parent / "migrations"
 DAY_MS = 86_400_000
+RELAY_TIMEOUT_S = 10.0
+RELAYS = "relays"
 
 
 @asynccontextmanager
@@ -61,7 +71,8 @@ async def build(settings: UserSettings) -> AsyncIterator[State]:
         verifier = TokenVerifier(keys, expected=expected, access=access.state, catch_up=access.catch_up)
         tasks = AccountTasks(database)
         keep_uses = partial(access.keep_uses, every_s=settings.access_poll_s)
-        async with running(tasks.work, tasks.forget, keep_uses, access.keep_tidy):
+        loops = (tasks.work, tasks.forget, keep_uses, access.keep_tidy)
+        async with _relaying(settings, issuer, derived), running(*loops):
             yield {
                 "database": database,
                 "keys": keys,
@@ -101,6 +112,28 @@ def _people(
         "joining": Joining(desk, passwords, tokens),
         "password_resets": PasswordResets(desk, passwords, attempts),
     }
+
+
+@asynccontextmanager
+async def _relaying(settings: UserSettings, issuer: TokenIssuer, derived: DerivedKeys) -> AsyncIterator[None]:
+    """Tell log_service and alert_service what is in the outbox, on a database thread of their own.
+
+    Neither has to be there: what cannot be told waits, and user_service is ready without them.
+    """
+    async with AsyncExitStack() as stack:
+        writer = DatabaseWriter(writing_engine(settings.database_url), name=RELAYS)
+        stack.push_async_callback(writer.close)
+        token = OwnToken(issuer)
+        logs, alerts = [
+            await stack.enter_async_context(courier(url, timeout_s=RELAY_TIMEOUT_S))
+            for url in (settings.log_service_url, settings.alert_service_url)
+        ]
+        relays: tuple[Relay, ...] = (
+            audit_relay(writer, LogClient(logs, token)),
+            notice_relay(writer, NoticeClient(alerts, token), token_key=derived.mailed_tokens),
+        )
+        async with running(*(relay.run for relay in relays)):
+            yield
 
 
 def _issuer(settings: UserSettings, keys: KeyRing) -> TokenIssuer:

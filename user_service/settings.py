@@ -30,6 +30,8 @@ class UserSettings(ServiceSettings):
     database_url: str = Field(
         "sqlite:///var/user_service.db", description="where institutions, users, sessions and keys are kept"
     )
+    alert_service_url: str = Field("http://127.0.0.1:8003", description="where mails are asked for")
+    log_service_url: str = Field("http://127.0.0.1:8004", description="where identity records are archived")
     signing_key_passphrase: SecretStr = Field(
         SecretStr(PLACEHOLDER),
         min_length=8,
@@ -64,7 +66,7 @@ class UserSettings(ServiceSettings):
         SecretStr(""), description="secret of the operator's own tools; empty: they are refused"
     )
     service_client_secret: SecretStr = Field(
-        SecretStr(""), description="not used here: user_service calls no other service"
+        SecretStr(""), description="not used here: user_service signs its own token"
     )
     frontend_api_key: ConfiguredApiKey = Field(
         SecretStr(""), description="API key that may score, made at the first start; empty: none is made"

@@ -7,8 +7,6 @@ from typing import Any, TypeVar
 
 from ai_service.clients.alerts import TARGET as ALERT
 from ai_service.clients.alerts import AlertClient
-from ai_service.clients.logs import TARGET as AUDIT
-from ai_service.clients.logs import LogClient
 from ai_service.features.store import VelocityStore
 from ai_service.scoring.in_flight import Answer, TransactionIdReusedError
 from ai_service.scoring.record import (
@@ -23,6 +21,8 @@ from ai_service.scoring.saving import Saved, forget_told, save_batch
 from ai_service.scoring.telling import SLOW_S, Telling
 from common.batches import Results
 from common.circuit import Circuit
+from common.clients.logs import TARGET as AUDIT
+from common.clients.logs import LogClient
 from common.contracts.decisions import Deliveries, DeliveryStatus
 from common.delivery import Delivery
 from common.failpoints import failpoint

@@ -9,11 +9,11 @@ from sqlalchemy.dialects import postgresql, sqlite
 from sqlalchemy.engine import Dialect
 
 from ai_service.clients.alerts import TARGET as ALERT
-from ai_service.clients.logs import TARGET as AUDIT
 from ai_service.scoring.record import Draft
 from ai_service.scoring.repository import AlreadySaved, pending_targets
 from ai_service.scoring.tables import decision_sequences, decisions, idempotency_keys, outbox
 from common.bulk import BulkInsert, PreparedStatement, Row
+from common.clients.logs import TARGET as AUDIT
 from common.clock import epoch_ms
 from common.failpoints import failpoint
 from common.outbox import LEASE_MS, Outbox, OutboxEntry

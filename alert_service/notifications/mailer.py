@@ -1,4 +1,4 @@
-"""Makes mails out of alerts and sends them, until each is delivered or refused for good."""
+"""Makes mails out of alerts, and sends them and those of notices until each is delivered or refused for good."""
 
 import asyncio
 import time
@@ -12,6 +12,8 @@ import structlog
 from sqlalchemy import Connection
 from sqlalchemy.exc import SQLAlchemyError
 
+from alert_service.alerts.schemas import MailState
+from alert_service.notices.repository import forget_secret
 from alert_service.notifications import metrics, repository
 from alert_service.notifications.grouping import ripe_in_ms
 from alert_service.notifications.outcomes import AfterAttempt
@@ -166,6 +168,8 @@ class Mailer:
 def _finish(connection: Connection, mail: Mail, result: AfterAttempt, *, retry_ms: int, wake: bool) -> None:
     now_ms = epoch_ms()
     repository.finish_attempt(connection, mail.mail_id, result, now_ms=now_ms, retry_ms=retry_ms)
+    if result.state is not MailState.PENDING:
+        forget_secret(connection, mail.mail_id)
     if wake:
         repository.wake(connection, now_ms=now_ms)
 

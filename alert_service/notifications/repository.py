@@ -1,4 +1,4 @@
-"""Mails in the database: which alerts share one, when it is due, what became of it."""
+"""Mails in the database: what each tells, when it is due, what became of it."""
 
 from collections import Counter
 from collections.abc import Collection, Mapping, Sequence
@@ -9,11 +9,10 @@ from sqlalchemy.sql import ColumnElement
 
 from alert_service.alerts.schemas import MailState
 from alert_service.alerts.tables import alerts
-from alert_service.notifications.addressees import NOT_AN_ADDRESS, Addressees, addressees
 from alert_service.notifications.grouping import Waiting, mails_to_make
+from alert_service.notifications.letters_repository import set_recipient
 from alert_service.notifications.outcomes import AfterAttempt
-from alert_service.notifications.tables import mail_recipients, mails
-from common.db import insert_ignoring_repeats
+from alert_service.notifications.tables import mails
 from common.ids import new_id
 
 FAR_AHEAD_MS = 300_000
@@ -24,23 +23,14 @@ _IS_UNTOLD = mails.c.delivered_at_ms.is_(None)
 
 @dataclass(frozen=True, slots=True)
 class Mail:
-    """A mail that this process may send now."""
+    """A mail that this process may send now; it tells one notice, or alerts."""
 
     mail_id: str
     institution_id: str
     message_id: str
     attempts: int
     created_at_ms: int
-
-
-@dataclass(frozen=True, slots=True)
-class Letter:
-    """What goes into a mail and to whom: `everybody` is written in it, `addressees.to` still has to get it."""
-
-    alerts: Sequence[bytes]
-    addressees: Addressees
-    told: Mapping[str, MailState]
-    everybody: tuple[str, ...]
+    notice_id: str | None
 
 
 def waiting_alerts(connection: Connection) -> list[Waiting]:
@@ -59,7 +49,7 @@ def waiting_alerts(connection: Connection) -> list[Waiting]:
     untold: Counter[str] = Counter()
     for institution_id, count in connection.execute(
         select(mails.c.institution_id, func.count())
-        .where(_IS_PENDING, _IS_UNTOLD)
+        .where(_IS_PENDING, _IS_UNTOLD, mails.c.notice_id.is_(None))
         .group_by(mails.c.institution_id)
     ):
         untold[institution_id] = count
@@ -95,6 +85,29 @@ def make_mails(
             )
 
 
+def add_mails(
+    connection: Connection, wanted: Sequence[tuple[str, str | None]], *, now_ms: int, domain: str
+) -> list[str]:
+    """Write a mail for each institution and notice (None: alerts) in `wanted`, due now; return their ids."""
+    mail_ids = [new_id("mail") for _ in wanted]
+    rows = [
+        {
+            "mail_id": mail_id,
+            "institution_id": institution_id,
+            "message_id": f"<{mail_id}@{domain}>",
+            "state": MailState.PENDING.value,
+            "attempts": 0,
+            "due_at_ms": now_ms,
+            "leased_until_ms": 0,
+            "created_at_ms": now_ms,
+            "notice_id": notice_id,
+        }
+        for mail_id, (institution_id, notice_id) in zip(mail_ids, wanted, strict=True)
+    ]
+    connection.execute(mails.insert(), rows)
+    return mail_ids
+
+
 def claim(
     connection: Connection,
     *,
@@ -122,6 +135,7 @@ def claim(
             mails.c.message_id,
             mails.c.attempts,
             mails.c.created_at_ms,
+            mails.c.notice_id,
         )
     ).all()
     return [Mail(*row) for row in rows]
@@ -143,36 +157,12 @@ def give_back(connection: Connection, mail_ids: Collection[str]) -> None:
         connection.execute(update(mails).where(mails.c.mail_id.in_(mail_ids)).values(leased_until_ms=0))
 
 
-def write_letter(connection: Connection, mail_id: str, admins: Sequence[str]) -> Letter:
-    """Note to whom a mail goes, given who is an admin now, and return what is needed to write and send it."""
-    told = _told(connection, mail_id)
-    found = addressees(admins, told)
-    if found.new:
-        connection.execute(
-            insert_ignoring_repeats(connection, mail_recipients),
-            [{"mail_id": mail_id, "email": each, "state": MailState.PENDING.value} for each in found.new],
-        )
-    for address in found.odd:
-        _set_recipient(connection, mail_id, address, MailState.DEAD_LETTER, NOT_AN_ADDRESS)
-    if found.gone:
-        connection.execute(
-            delete(mail_recipients).where(
-                mail_recipients.c.mail_id == mail_id, mail_recipients.c.email.in_(found.gone)
-            )
-        )
-    bodies = connection.scalars(
-        select(alerts.c.body).where(alerts.c.mail_id == mail_id).order_by(alerts.c.number)
-    ).all()
-    everybody = tuple(sorted({*told, *found.new} - {*found.gone, *found.odd}))
-    return Letter(bodies, found, told, everybody)
-
-
 def finish_attempt(
     connection: Connection, mail_id: str, result: AfterAttempt, *, now_ms: int, retry_ms: int
 ) -> None:
     """Write down what an attempt came to; a mail that is still pending is due again after `retry_ms`."""
     for address, (state, error) in result.recipients.items():
-        _set_recipient(connection, mail_id, address, state, error)
+        set_recipient(connection, mail_id, address, state, error)
     connection.execute(
         update(mails)
         .where(mails.c.mail_id == mail_id)
@@ -228,19 +218,7 @@ def _numbers(connection: Connection, institution_id: str, *, limit: int) -> Sequ
 def _make_mail(
     connection: Connection, institution_id: str, numbers: Sequence[int], *, now_ms: int, domain: str
 ) -> None:
-    mail_id = new_id("mail")
-    connection.execute(
-        mails.insert().values(
-            mail_id=mail_id,
-            institution_id=institution_id,
-            message_id=f"<{mail_id}@{domain}>",
-            state=MailState.PENDING.value,
-            attempts=0,
-            due_at_ms=now_ms,
-            leased_until_ms=0,
-            created_at_ms=now_ms,
-        )
-    )
+    (mail_id,) = add_mails(connection, [(institution_id, None)], now_ms=now_ms, domain=domain)
     taken = connection.execute(
         update(alerts).where(alerts.c.number.in_(numbers), alerts.c.mail_id.is_(None)).values(mail_id=mail_id)
     )
@@ -277,20 +255,3 @@ def _chosen(
             taken[row.institution_id] += 1
             chosen.append(row.mail_id)
     return chosen
-
-
-def _told(connection: Connection, mail_id: str) -> dict[str, MailState]:
-    rows = connection.execute(
-        select(mail_recipients.c.email, mail_recipients.c.state).where(mail_recipients.c.mail_id == mail_id)
-    ).all()
-    return {row.email: MailState(row.state) for row in rows}
-
-
-def _set_recipient(
-    connection: Connection, mail_id: str, address: str, state: MailState, error: str | None
-) -> None:
-    connection.execute(
-        update(mail_recipients)
-        .where(mail_recipients.c.mail_id == mail_id, mail_recipients.c.email == address)
-        .values(state=state.value, last_error=None if error is None else error[:200])
-    )

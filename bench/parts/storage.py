@@ -77,7 +77,7 @@ async def _archive(folder: Path, saved: Sequence[Saved]) -> tuple[float, float]:
     with collected():
         started = time.perf_counter()
         for batch in batches:
-            await spool.accept(batch.records)
+            await spool.accept(batch.records, writer="ai_service")
         accept_s = time.perf_counter() - started
     await writer.close()
     return parse_s * 1e6 / len(records), accept_s * 1e6 / len(records)

@@ -2,6 +2,7 @@
 
 import asyncio
 import time
+from typing import Protocol
 
 import httpx
 import structlog
@@ -12,6 +13,13 @@ from common.errors import UnavailableError
 
 RETRY_S = 1.0
 _log = structlog.get_logger()
+
+
+class TokenSource(Protocol):
+    """Where those who call other services get the header that lets them in."""
+
+    def header(self) -> dict[str, str]:
+        """Return the Authorization header; raises `PlatformError` when there is none to show."""
 
 
 class ServiceTokens:

@@ -20,6 +20,7 @@ from user_service.settings import UserSettings
 
 PASSWORD = "tide-and-lantern-42"
 AI_SECRET = "a secret of ai_service that is long enough"
+NOWHERE = "http://127.0.0.1:9"  # nothing listens there: what is to be told waits
 ALERT_SECRET = "a secret of alert_service that is long enough"
 
 
@@ -53,6 +54,8 @@ def _settings(path: Path) -> UserSettings:
     return UserSettings(
         database_url=f"sqlite:///{path}",
         signing_key_passphrase=SecretStr("a passphrase that is long enough for tests"),
+        alert_service_url=NOWHERE,
+        log_service_url=NOWHERE,
         ai_service_secret=SecretStr(AI_SECRET),
         alert_service_secret=SecretStr(ALERT_SECRET),
         operator_secret=SecretStr("a secret of the operator that is long enough"),

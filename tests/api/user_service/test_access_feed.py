@@ -28,6 +28,7 @@ from user_service.access.repository import (
     note_change,
 )
 from user_service.access.service import AccessFeeds
+from user_service.auth.tables import SessionRow
 from user_service.main import SERVICE
 from user_service.settings import UserSettings
 

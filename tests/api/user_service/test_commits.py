@@ -1,5 +1,6 @@
 """Every route that keeps something: nothing is answered before it is kept, and not at all when it could not be."""
 
+import sqlite3
 from collections.abc import Awaitable, Callable
 
 import httpx
@@ -58,6 +59,17 @@ class TestCommit:
 
 
 class TestFailedCommit:
+    async def test_of_a_registration_leaves_nothing_to_tell(
+        self, client: httpx.AsyncClient, database: sqlite3.Connection
+    ) -> None:
+        await check_failed_commit_is_an_outage(lambda: client.post("/v1/institutions", json=registration()))
+
+        counts = [
+            database.execute(f"SELECT count(*) FROM {table}").fetchone()  # noqa: S608 - our own tables
+            for table in ("institutions", "identity_events", "outbox")
+        ]
+        assert counts == [(0,)] * 3
+
     async def test_of_a_reused_refresh_token_does_not_say_that_its_session_was_ended(
         self, client: httpx.AsyncClient, admin: Admin
     ) -> None:

@@ -46,10 +46,12 @@ class TestStackParts:
         for name, part in before.items():
             assert after[name].ports == {setting: port + 100 for setting, port in part.ports.items()}
 
-    def test_a_moved_service_is_still_found_by_the_others(self) -> None:
-        environment = parts_of(log_service_port=9999)["ai_service"].environment
+    @pytest.mark.parametrize("service", ["ai_service", "user_service"])
+    @pytest.mark.parametrize("moved", ["log_service", "alert_service"])
+    def test_a_moved_service_is_still_found_by_the_others(self, service: str, moved: str) -> None:
+        environment = parts_of(**{f"{moved}_port": 9999})[service].environment
 
-        assert environment["LOG_SERVICE_URL"] == "http://127.0.0.1:9999"
+        assert environment[f"{moved.upper()}_URL"] == "http://127.0.0.1:9999"
 
     def test_no_two_share_a_port(self) -> None:
         ports = [port for part in parts_of().values() for port in part.ports.values()]
