@@ -19,12 +19,17 @@ async def authenticate(
     request: Request, credentials: Annotated[HTTPAuthorizationCredentials | None, Depends(_bearer)]
 ) -> Principal:
     """Return the caller; raises `UnauthenticatedError` when there is not exactly one good bearer token."""
-    if credentials is None or len(request.headers.getlist("authorization")) != 1:
+    if credentials is None or not _is_plain(request, credentials):
         raise UnauthenticatedError
     verifier: TokenVerifier = request.state.token_verifier
     principal = await verifier.verify(credentials.credentials)
     add_facts(caller=principal.subject)
     return principal
+
+
+def _is_plain(request: Request, credentials: HTTPAuthorizationCredentials) -> bool:
+    """Say whether the one header is scheme, space and token; FastAPI strips what Unicode calls white space."""
+    return request.headers.getlist("authorization") == [f"{credentials.scheme} {credentials.credentials}"]
 
 
 Caller = Annotated[Principal, Depends(authenticate)]
@@ -50,6 +55,10 @@ class Requirement:
 def require_scope(scope: Scope) -> Requirement:
     """Make a dependency that lets through whoever acts for an institution and holds `scope`: people and API keys."""
     return Requirement(lambda caller: caller.require(scope))
+
+
+Person = Annotated[Principal, Depends(Requirement(Principal.require_person))]
+"""A verified person: whoever logged in, but no API key and no service."""
 
 
 def require_service(scope: Scope) -> Requirement:
