@@ -43,6 +43,7 @@ class FakeUserService:
         self.key: SigningKey = key or shared_key()
         self.recipients: dict[str, list[str]] = {}
         self.recipients_status = 200
+        self.key_fetches = 0
         self.app = Starlette(
             routes=[
                 Route("/.well-known/jwks.json", self._jwks),
@@ -97,6 +98,7 @@ class FakeUserService:
         }
 
     async def _jwks(self, _request: Request) -> JSONResponse:
+        self.key_fetches += 1
         return JSONResponse({"keys": [public_jwk(self.key)]})
 
     async def _service_token(self, request: Request) -> JSONResponse:

@@ -26,7 +26,11 @@ THING = "nothing_here"
 
 @dataclass(frozen=True)
 class World:
-    """A running service; `things` are ids of what belongs to the home institution, by their names in paths."""
+    """A running service. `good` is an admin's token, and `key` what it is signed with.
+
+    `things` are ids of what belongs to the home institution, by their names in paths; `users` is where the service gets
+    its keys, if it has none of its own.
+    """
 
     service: str
     client: httpx.AsyncClient
@@ -34,6 +38,7 @@ class World:
     key: SigningKey
     callers: Sequence[Caller]
     things: Mapping[str, str] = field(default_factory=dict)
+    users: FakeUserService | None = None
 
     def path(self, template: str) -> str:
         """Return a real path: ids in the place of their names."""
@@ -75,7 +80,7 @@ async def external_world(running: RunningService) -> World:
 def _world(service: str, client: httpx.AsyncClient, users: FakeUserService, **things: str) -> World:
     known = [*people(users), *services(users), *api_keys(users)]
     good = users.user_token(institution=HOME)
-    return World(service, client, good, users.key, [*known, *strangers(users, good)], things)
+    return World(service, client, good, users.key, [*known, *strangers(users, good)], things, users)
 
 
 async def user_world(client: httpx.AsyncClient, settings: UserSettings) -> World:

@@ -22,9 +22,16 @@ def forge(issuer: FakeUserService) -> Forge:
     return forge_of(issuer)
 
 
-def opened(forge: Forge, token: str) -> Principal:
+def opened(forge: Forge, token: str, *, now: int | None = None) -> Principal:
     key_id(token)
-    return open_token(token, published(forge.key), expected=EXPECTED, now=forge.now)
+    return open_token(token, published(forge.key), expected=EXPECTED, now=now or forge.now)
+
+
+def is_taken(forge: Forge, token: str, *, now: int) -> bool:
+    try:
+        return bool(opened(forge, token, now=now))
+    except UnauthenticatedError:
+        return False
 
 
 def refused(forge: Forge, token: str) -> None:
@@ -48,10 +55,30 @@ class TestOpenToken:
     def test_takes_one_that_was_signed_by_hand(self, forge: Forge) -> None:
         assert opened(forge, forge.signed(header=forge.header_bytes({}))).subject == "usr_test"
 
-    def test_takes_one_of_a_clock_that_is_a_little_ahead(self, forge: Forge) -> None:
-        ahead = forge.claims_bytes({"iat": forge.now + 30, "exp": forge.now + 900})
+    @pytest.mark.parametrize(("ahead_s", "taken"), [(0, True), (60, True), (61, False)])
+    def test_takes_one_of_a_clock_that_is_at_most_a_minute_ahead(
+        self, forge: Forge, ahead_s: int, *, taken: bool
+    ) -> None:
+        now = forge.now
+        token = forge.signed(payload=forge.claims_bytes({"iat": now + ahead_s, "exp": now + 900}))
 
-        assert opened(forge, forge.signed(payload=ahead))
+        assert is_taken(forge, token, now=now) is taken
+
+    @pytest.mark.parametrize(("left_s", "taken"), [(1, True), (0, False), (-1, False)])
+    def test_takes_one_until_it_expires(self, forge: Forge, left_s: int, *, taken: bool) -> None:
+        now = forge.now
+        token = forge.signed(payload=forge.claims_bytes({"iat": now - 900, "exp": now + left_s}))
+
+        assert is_taken(forge, token, now=now) is taken
+
+    @pytest.mark.parametrize(("life_s", "taken"), [(3600, True), (3601, False)])
+    def test_takes_none_that_lives_for_more_than_an_hour(
+        self, forge: Forge, life_s: int, *, taken: bool
+    ) -> None:
+        now = forge.now
+        token = forge.signed(payload=forge.claims_bytes({"iat": now, "exp": now + life_s}))
+
+        assert is_taken(forge, token, now=now) is taken
 
     @pytest.mark.parametrize("attack", TOKENS, ids=str)
     def test_refuses_every_forged_one(self, forge: Forge, attack: Attack) -> None:
