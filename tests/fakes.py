@@ -70,6 +70,7 @@ class FakeUserService:
         self.access_status = 200
         self.access_asked = 0
         self.key_uses: dict[str, int] = {}
+        self.key_fetches = 0
         self.app = Starlette(
             routes=[
                 Route("/.well-known/jwks.json", self._jwks),
@@ -139,6 +140,7 @@ class FakeUserService:
         }
 
     async def _jwks(self, _request: Request) -> JSONResponse:
+        self.key_fetches += 1
         return JSONResponse({"keys": [public_jwk(self.key)]})
 
     async def _service_token(self, request: Request) -> JSONResponse:

@@ -4,7 +4,7 @@ from typing import Annotated, Any
 
 from fastapi import APIRouter, Depends, Request
 
-from common.auth.bearer import Caller, require_scope
+from common.auth.bearer import Person, require_scope
 from common.auth.principal import Principal
 from common.clock import epoch_ms
 from common.contracts.tokens import Scope
@@ -39,7 +39,7 @@ ProfilesDep = Annotated[Profiles, Depends(_profiles)]
 
 
 @router.get("/me", responses=_REFUSALS)
-async def read_me(caller: Caller, session: SessionDep, profiles: ProfilesDep) -> UserProfile:
+async def read_me(caller: Person, session: SessionDep, profiles: ProfilesDep) -> UserProfile:
     """Return the caller's own profile and institution."""
     return await profiles.read(session, caller)
 
