@@ -95,7 +95,7 @@ async def until_notices(database: sqlite3.Connection, kind: str, count: int) -> 
 
 async def until_tasks_are_done(database: sqlite3.Connection) -> None:
     async def done() -> bool:
-        return database.execute("SELECT count(*) FROM account_tasks").fetchone() == (0,)
+        return database.execute("SELECT task_id FROM account_tasks").fetchall() == []
 
     await eventually(done)
 
