@@ -85,14 +85,14 @@ class TestWithoutUserService:
 
 
 class TestWithoutNewsOfWhoMayGetIn:
-    @pytest.mark.parametrize("hot_door", [True, False])
+    @pytest.mark.parametrize("door", ["hot", "route"])
     async def test_for_a_minute_scoring_goes_on_and_says_so_and_nothing_else_does(
-        self, open_ai: OpenAi, users: RunningUserService, *, hot_door: bool
+        self, open_ai: OpenAi, users: RunningUserService, door: str
     ) -> None:
         service, access = with_access()
-        async with open_ai(service=service, hot_door=hot_door) as ai:
+        async with open_ai(service=service, hot_door=door == "hot", access_poll_s=1) as ai:
             fresh = await ai.score(transaction_id="before")
-            users.fake.access_status = 503
+            await stop_the_feed(users.fake)
             grow_old(access[0])
             token = await ai.score(transaction_id="by-token", headers=(known := ai.auth()))
             again = await ai.score(transaction_id="by-token-again", headers=known)
@@ -123,8 +123,8 @@ class TestWithoutNewsOfWhoMayGetIn:
     async def test_what_ended_before_stays_ended(self, open_ai: OpenAi, users: RunningUserService) -> None:
         users.fake.access.append(EndedSession(session_id="ses_ended", until=2**40))
         service, access = with_access()
-        async with open_ai(service=service) as ai:
-            users.fake.access_status = 503
+        async with open_ai(service=service, access_poll_s=1) as ai:
+            await stop_the_feed(users.fake)
             grow_old(access[0])
             ended = {"Authorization": f"Bearer {users.fake.user_token(sid='ses_ended')}"}
 
@@ -282,6 +282,16 @@ def grow_old(access: AccessState) -> None:
         ended_sessions=(),
     )
     access.apply(nothing, as_of=time.monotonic() - STALE_S - 1, now=epoch_ms() // 1000)
+
+
+async def stop_the_feed(users: FakeUserService) -> None:
+    """Fail the feed, and wait for the first look that failed: none before it is under way any more."""
+    users.access_status, asked = 503, users.access_asked
+
+    async def was_refused() -> bool:
+        return users.access_asked > asked
+
+    await eventually(was_refused)
 
 
 async def is_read(ai: Ai) -> bool:

@@ -94,7 +94,7 @@ class TestProcess:
             )
 
         assert renewed
-        assert principal.scopes == {Scope.RECIPIENTS_READ.value}
+        assert Scope.RECIPIENTS_READ.value in principal.scopes
         assert recipients.json()["emails"] == [EMAIL]
 
     async def test_says_in_one_line_that_the_passphrase_is_another(self, processes: Processes) -> None:
