@@ -1,5 +1,6 @@
 """docs/authorization.yaml against the real routes: everybody tries everything, by every way in."""
 
+import json
 from collections.abc import Iterator
 from dataclasses import dataclass
 
@@ -205,6 +206,21 @@ class TestEveryCaller:
 
         tally.add("authorization: headers that name another path or method", tried, wrong)
         assert wrong == []
+
+
+class TestRefusals:
+    async def test_are_logged_with_who_was_refused(
+        self, open_world: OpenWorld, capsys: pytest.CaptureFixture[str]
+    ) -> None:
+        async with open_world("log_service", log_level="info") as world:
+            viewer = next(caller for caller in world.callers if caller.word == "viewer")
+            path = world.path("/v1/audit/days/{day}")
+            await world.client.get(path, headers=[*viewer.headers])
+            await world.client.get(path)
+
+        lines = [json.loads(line) for line in capsys.readouterr().out.splitlines() if '"status":40' in line]
+        assert [(line["status"], line.get("caller")) for line in lines] == [(403, "usr_viewer"), (401, None)]
+        assert {line["route"] for line in lines} == {"/v1/audit/days/{day}"}
 
 
 def spellings(path: str) -> Iterator[str]:
