@@ -8,9 +8,10 @@ from fastapi.dependencies.models import Dependant
 from fastapi.security import HTTPAuthorizationCredentials, HTTPBearer
 
 from common.auth.keys import TokenVerifier
-from common.auth.principal import Principal, UnauthenticatedError
+from common.auth.principal import Principal
 from common.contracts.tokens import Scope
 from common.logging import add_facts
+from common.rate_limits.limiting import RateLimits, count_unauthenticated
 
 _bearer = HTTPBearer(auto_error=False, bearerFormat="JWT", description="An access token from user_service")
 
@@ -18,12 +19,20 @@ _bearer = HTTPBearer(auto_error=False, bearerFormat="JWT", description="An acces
 async def authenticate(
     request: Request, credentials: Annotated[HTTPAuthorizationCredentials | None, Depends(_bearer)]
 ) -> Principal:
-    """Return the caller; raises `UnauthenticatedError` when there is not exactly one good bearer token."""
-    if credentials is None or len(request.headers.getlist("authorization")) != 1:
-        raise UnauthenticatedError
+    """Return the caller, whose request is counted.
+
+    Raises `UnauthenticatedError` when there is not exactly one good bearer token, and `RateLimitedError`.
+    """
     verifier: TokenVerifier = request.state.token_verifier
-    principal = await verifier.verify(credentials.credentials)
+    limits: RateLimits = request.state.rate_limits
+    is_single = credentials is not None and len(request.headers.getlist("authorization")) == 1
+    token = credentials.credentials if credentials is not None and is_single else ""
+    principal = verifier.remembered(token)
+    if principal is None:
+        with limits.unknown_credentials(request):
+            principal = await verifier.verify(token)
     add_facts(caller=principal.subject)
+    limits.count_caller(request.scope, principal)
     return principal
 
 
@@ -60,14 +69,15 @@ def require_service(scope: Scope) -> Requirement:
 def admission(dependant: Dependant) -> Callable[[Request], Awaitable[None]]:
     """Return what lets a request through to a route, by all that its dependencies ask of the caller.
 
-    FastAPI reads a body before it calls any dependency; a route that calls this first reads it for nobody else.
+    FastAPI reads a body before it calls any dependency; a route that calls this first reads it for nobody else. A
+    route that asks nothing of the caller counts its requests by client address.
     """
     calls = set(_calls(dependant))
     checks: list[Callable[[Request], Awaitable[object]]] = [
         call.admit for call in calls if isinstance(call, Requirement)
     ]
-    if not checks and authenticate in calls:
-        checks = [_admit]
+    if not checks:
+        checks = [_admit if authenticate in calls else count_unauthenticated]
 
     async def admit(request: Request) -> None:
         for check in checks:
