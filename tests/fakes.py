@@ -11,6 +11,7 @@ from starlette.routing import Route
 
 from common.auth.signing import SigningKey, generate_signing_key, public_jwk, sign_access_token, unlock
 from common.clock import epoch_ms
+from common.contracts.access import Allowance, OverQuota, Tier
 from common.contracts.institutions import Institution, InstitutionMode
 from common.contracts.tokens import Scope, TokenUse
 from common.ids import new_id
@@ -111,3 +112,32 @@ class FakeUserService:
             {"institution_id": institution_id, "institution_name": "Test Bank", "emails": emails},
             status_code=self.recipients_status,
         )
+
+
+def allowance(
+    *,
+    decisions_per_month: int | None = None,
+    over_quota: OverQuota = OverQuota.ALLOW_AND_WARN,
+    requests_per_second: int = 100_000,
+    key_requests_per_second: int = 100_000,
+) -> Allowance:
+    """Make what an institution may ask for."""
+    return Allowance(
+        tier=Tier.GROWTH,
+        decisions_per_month=decisions_per_month,
+        over_quota=over_quota,
+        requests_per_second=requests_per_second,
+        key_requests_per_second=key_requests_per_second,
+    )
+
+
+class FakeAllowances:
+    """Knows what a test says it knows: an allowance for each institution that is named, or one for all."""
+
+    def __init__(self, for_all: Allowance | None = None, **by_institution: Allowance) -> None:
+        self.for_all = for_all
+        self.by_institution = by_institution
+
+    def allowance(self, institution_id: str) -> Allowance | None:
+        """Return what is known."""
+        return self.by_institution.get(institution_id, self.for_all)

@@ -8,31 +8,17 @@ import pytest
 
 from common.auth.gate import Expected
 from common.auth.keys import TokenVerifier
-from common.contracts.access import Allowance, OverQuota, Tier
 from common.contracts.tokens import Scope
 from common.metrics import metrics_response
 from common.rate_limits.limiting import NoAllowances, RateLimits
 from common.settings import ServiceSettings
 from tests.api.common.conftest import Tiny, assert_problem
 from tests.api.common.test_access import OwnKey, bearer, guarded
-from tests.fakes import FakeUserService
+from tests.fakes import FakeAllowances, FakeUserService, allowance
 from tests.unit.common.rate_limits.clocks import Clock
 
 PROXIES = {"trusted_proxies": ["10.0.0.0/8"]}
 PROXY = "10.0.0.1"
-
-
-class Generous:
-    """Allows every institution the same."""
-
-    def allowance(self, institution_id: str) -> Allowance | None:
-        return Allowance(
-            tier=Tier.GROWTH,
-            decisions_per_month=None,
-            over_quota=OverQuota.BLOCK,
-            requests_per_second=5,
-            key_requests_per_second=3,
-        )
 
 
 @pytest.fixture
@@ -48,7 +34,10 @@ def issuer() -> FakeUserService:
 @pytest.fixture
 def tiny(issuer: FakeUserService, clock: Clock) -> Tiny:
     limits = RateLimits(
-        unauthenticated_per_minute=4, failures_per_minute=6, allowances=Generous(), clock=clock
+        unauthenticated_per_minute=4,
+        failures_per_minute=6,
+        allowances=FakeAllowances(allowance(requests_per_second=5, key_requests_per_second=3)),
+        clock=clock,
     )
     verifier = TokenVerifier(OwnKey(issuer), expected=Expected(issuer="assay", audience="assay"))
     return Tiny(state={"token_verifier": verifier, "rate_limits": limits}, routers=[guarded()])

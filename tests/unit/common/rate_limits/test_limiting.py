@@ -4,28 +4,14 @@ from typing import Any
 import pytest
 
 from common.auth.principal import Principal
-from common.contracts.access import Allowance, OverQuota, Tier
 from common.contracts.institutions import Institution, InstitutionMode
 from common.contracts.tokens import TokenUse
 from common.headers import RATE_LIMITS
 from common.rate_limits.limiting import NoAllowances, RateLimitedError, RateLimits
+from tests.fakes import FakeAllowances, allowance
 from tests.unit.common.rate_limits.clocks import Clock
 
-ALLOWED = Allowance(
-    tier=Tier.STARTER,
-    decisions_per_month=None,
-    over_quota=OverQuota.BLOCK,
-    requests_per_second=5,
-    key_requests_per_second=3,
-)
-
-
-class Known:
-    def __init__(self, allowances: Mapping[str, Allowance]) -> None:
-        self._allowances = allowances
-
-    def allowance(self, institution_id: str) -> Allowance | None:
-        return self._allowances.get(institution_id)
+ALLOWED = allowance(requests_per_second=5, key_requests_per_second=3)
 
 
 def caller(
@@ -53,7 +39,7 @@ def limits(clock: Clock) -> RateLimits:
     return RateLimits(
         unauthenticated_per_minute=100,
         failures_per_minute=100,
-        allowances=Known({"ins_a": ALLOWED, "ins_b": ALLOWED}),
+        allowances=FakeAllowances(ins_a=ALLOWED, ins_b=ALLOWED),
         clock=clock,
     )
 
