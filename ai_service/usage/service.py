@@ -18,7 +18,7 @@ from common.contracts.access import Allowance, OverQuota
 from common.errors import PlatformError, UnavailableError
 from common.ids import new_id
 from common.outbox import Outbox, OutboxEntry
-from common.rate_limits.limiting import Allowances
+from common.rate_limits.limiting import REFUSED, Allowances
 
 _UNBOUNDED: Final = nullcontext()
 
@@ -110,9 +110,11 @@ class UsageMeter:
     @contextmanager
     def _place(self, institution_id: str, quota: int, now: datetime) -> Iterator[None]:
         used = self._used.get((institution_id, month_of(now)), 0)
-        if used >= quota:
-            raise QuotaExceededError(retry_after_s=seconds_left(now))
-        if used + self._held[institution_id] >= quota:  # those may fail, or turn out to be repeats
+        if used + self._held[institution_id] >= quota:
+            REFUSED.labels("month").inc()
+            if used >= quota:
+                raise QuotaExceededError(retry_after_s=seconds_left(now))
+            # those who hold the last ones may fail, or turn out to be repeats
             raise QuotaExceededError("The last ones are being decided.", retry_after_s=1)
         self._held[institution_id] += 1
         try:

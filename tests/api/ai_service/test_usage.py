@@ -10,7 +10,7 @@ from typing import Any
 
 import httpx
 import pytest
-from sqlalchemy import create_engine, func, select, update
+from sqlalchemy import create_engine, delete, func, select, update
 
 from ai_service.bootstrap import build
 from ai_service.main import SERVICE
@@ -99,6 +99,9 @@ class Rows:
 
     def move_to_last_month(self) -> None:
         self._run(update(usage).values(month="2020-01"))
+
+    def lose_warning(self, threshold: int) -> None:
+        self._run(delete(quota_warnings).where(quota_warnings.c.threshold == threshold))
 
     def _run(self, statement: Any) -> Any:  # noqa: ANN401 - any statement
         engine = create_engine(f"sqlite:///{self.folder}/ai.db")
@@ -328,7 +331,7 @@ class TestWarnings:
             await targets.until(notices=4)
         async with open_ai(service=service) as again:
             await Caller(again).score_many(3, prefix="more")
-            await eventually(lambda: _is_empty(rows))
+            await eventually(lambda: _is_left(rows, 0))
 
         facts = [notice["facts"] for notice in targets.notices]
         assert [(each["percent"], each["decisions"]) for each in facts] == [
@@ -356,10 +359,25 @@ class TestWarnings:
         targets.notices_status = 202
         async with open_ai(service=service):
             await targets.until(notices=1)
-            await eventually(lambda: _is_empty(rows))
+            await eventually(lambda: _is_left(rows, 0))
 
         assert waiting == 1
         assert [each["facts"]["percent"] for each in targets.notices] == ["50"]
+
+    async def test_do_not_wait_for_one_that_is_lost(
+        self, open_ai: OpenAi, rows: Rows, targets: FakeTargets
+    ) -> None:
+        service = allowing(FakeAllowances(allowance(decisions_per_month=2)))
+        targets.notices_status = 503
+        async with open_ai(service=service) as before:
+            await Caller(before).score_many(2)
+        rows.lose_warning(50)
+        targets.notices_status = 202
+        async with open_ai(service=service):
+            await targets.until(notices=3)
+            await eventually(lambda: _is_left(rows, 1))
+
+        assert sorted(int(each["facts"]["percent"]) for each in targets.notices) == [80, 90, 100]
 
     async def test_are_all_sent_when_one_commit_reaches_several(
         self, open_ai: OpenAi, targets: FakeTargets
@@ -446,5 +464,6 @@ async def _began(begun: int) -> bool:
     return begun > 0
 
 
-async def _is_empty(rows: Rows) -> bool:
-    return rows.count(outbox) == 0
+async def _is_left(rows: Rows, count: int) -> bool:
+    """Say whether so many rows wait in the outbox."""
+    return rows.count(outbox) == count
