@@ -200,3 +200,32 @@ def key_access(text: str, institution: Institution, *scopes: Scope, **changes: A
             **changes,
         }
     )
+
+
+def allowance(
+    *,
+    decisions_per_month: int | None = None,
+    over_quota: OverQuota = OverQuota.ALLOW_AND_WARN,
+    requests_per_second: int = 100_000,
+    key_requests_per_second: int = 100_000,
+) -> Allowance:
+    """Make what an institution may ask for."""
+    return Allowance(
+        tier=Tier.GROWTH,
+        decisions_per_month=decisions_per_month,
+        over_quota=over_quota,
+        requests_per_second=requests_per_second,
+        key_requests_per_second=key_requests_per_second,
+    )
+
+
+class FakeAllowances:
+    """Knows what a test says it knows: an allowance for each institution that is named, or one for all."""
+
+    def __init__(self, for_all: Allowance | None = None, **by_institution: Allowance) -> None:
+        self.for_all = for_all
+        self.by_institution = by_institution
+
+    def allowance(self, institution_id: str) -> Allowance | None:
+        """Return what is known."""
+        return self.by_institution.get(institution_id, self.for_all)

@@ -12,6 +12,7 @@ from common.auth.principal import Principal, UnauthenticatedError
 from common.contracts.tokens import Scope, TokenUse
 from common.errors import UnavailableError
 from common.logging import add_facts
+from common.rate_limits.limiting import RateLimits, count_unauthenticated
 
 _bearer = HTTPBearer(auto_error=False, bearerFormat="JWT", description="An access token from user_service")
 _api_key = APIKeyHeader(
@@ -25,27 +26,48 @@ async def identify(
     credentials: Annotated[HTTPAuthorizationCredentials | None, Depends(_bearer)],
     api_key: Annotated[str | None, Depends(_api_key)],
 ) -> Principal:
-    """Return the caller; raises `UnauthenticatedError` unless there is exactly one credential and it is good.
+    """Return the caller, whose request is counted; raises `UnauthenticatedError` unless one good credential is there.
 
-    Raises `UnavailableError` while it is not known yet who may get in.
+    Raises `RateLimitedError`, and `UnavailableError` while it is not known yet who may get in.
     """
     known: Principal | None = request.scope.get(_IDENTIFIED)
     if known is not None:
         return known
+    limits: RateLimits = request.state.rate_limits
+    if _are_known(request, credentials, api_key):
+        principal = await _verified(request, credentials, api_key)
+    else:
+        with limits.unknown_credentials(request):
+            principal = await _verified(request, credentials, api_key)
+    request.scope[_IDENTIFIED] = principal
+    add_facts(caller=principal.subject)
+    limits.count_caller(request.scope, principal)
+    return principal
+
+
+def _are_known(
+    request: Request, credentials: HTTPAuthorizationCredentials | None, api_key: str | None
+) -> bool:
+    """Whether these credentials were good before: guessing others from the same address does not spoil them."""
+    verifier: TokenVerifier = request.state.token_verifier
+    if credentials is not None:
+        return verifier.remembered(credentials.credentials) is not None
+    return api_key is not None and verifier.holder_of(api_key.encode("latin-1")) is not None
+
+
+async def _verified(
+    request: Request, credentials: HTTPAuthorizationCredentials | None, api_key: str | None
+) -> Principal:
     verifier: TokenVerifier = request.state.token_verifier
     given = [*request.headers.getlist("authorization"), *request.headers.getlist("x-api-key")]
     if len(given) != 1:
         raise UnauthenticatedError
     if credentials is not None and given == [f"{credentials.scheme} {credentials.credentials}"]:
         # word for word: FastAPI strips what Unicode calls white space
-        principal = await verifier.verify(credentials.credentials)
-    elif credentials is None and api_key is not None:
-        principal = await verifier.verify_key(api_key.encode("latin-1"))
-    else:
-        raise UnauthenticatedError
-    request.scope[_IDENTIFIED] = principal
-    add_facts(caller=principal.subject)
-    return principal
+        return await verifier.verify(credentials.credentials)
+    if credentials is None and api_key is not None:
+        return await verifier.verify_key(api_key.encode("latin-1"))
+    raise UnauthenticatedError
 
 
 Identified = Annotated[Principal, Depends(identify)]
@@ -101,14 +123,15 @@ def require_service(scope: Scope) -> Requirement:
 def admission(dependant: Dependant) -> Callable[[Request], Awaitable[None]]:
     """Return what lets a request through to a route, by all that its dependencies ask of the caller.
 
-    FastAPI reads a body before it calls any dependency; a route that calls this first reads it for nobody else.
+    FastAPI reads a body before it calls any dependency; a route that calls this first reads it for nobody else. A
+    route that asks nothing of the caller counts its requests by client address.
     """
     calls = set(_calls(dependant))
     checks: list[Callable[[Request], Awaitable[object]]] = [
         call.admit for call in calls if isinstance(call, Requirement)
     ]
-    if not checks and authenticate in calls:
-        checks = [_admit]
+    if not checks:
+        checks = [_admit if authenticate in calls else count_unauthenticated]
 
     async def admit(request: Request) -> None:
         for check in checks:
