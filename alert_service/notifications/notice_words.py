@@ -1,8 +1,7 @@
 """What the mail of a notice says: what happened, what to do, and how to use its token. Pure.
 
-Facts that a kind has words for (all may be missing): `invitation` role, invited_by; `account_locked` locked_until;
-`security_change` change; `quota` percent, used, quota, month, over_quota; every kind institution_name and
-institution_mode. All other facts, and those of the sentences, are listed below them by their own names.
+Facts that a kind has words for (all may be missing): `invitation` role, invited_by_name; `account_locked`
+locked_until; `security_change` change; `quota` percent, policy; every kind institution_name and institution_mode. All other facts, and those of the sentences, are listed below them by their own names.
 """
 
 from collections.abc import Callable, Mapping, Sequence
@@ -11,6 +10,7 @@ from datetime import UTC, datetime
 from urllib.parse import quote
 
 from alert_service.notifications.envelope import one_line
+from common.contracts.access import OverQuota
 from common.contracts.institutions import InstitutionMode
 from common.contracts.notices import Notice, NoticeKind
 
@@ -18,10 +18,10 @@ CALM, WARNING, ALARM = "#1d4ed8", "#8a6100", "#a3262a"
 UNASKED = "If you did not ask for this, ignore this mail: without the token nothing happens."
 REPORT = "Tell the admins of your institution when such mails come again."
 _ABOUT_THE_INSTITUTION = frozenset({"institution_name", "institution_mode"})
-_LABELS = {"ip_address": "IP address"}
+_LABELS = {"ip_address": "IP address", "invited_by_name": "Invited by", "policy": "Above the quota"}
 _USED_BY = {
-    NoticeKind.INVITATION: ("POST /v1/auth/invitations/accept", "token, password and full_name"),
-    NoticeKind.PASSWORD_RESET: ("POST /v1/auth/password-resets/complete", "token and password"),
+    NoticeKind.INVITATION: ("POST /v1/auth/invitations/accept", "token and password"),
+    NoticeKind.PASSWORD_RESET: ("POST /v1/auth/password-resets/confirm", "token and password"),
 }
 _POSTED_TO = ("POST /v1/auth", "token")
 
@@ -97,7 +97,7 @@ def why_you(notice: Notice, *, institution_name: str) -> str:
 
 
 def _invitation(facts: Mapping[str, str], institution_name: str) -> Words:
-    by = one_line(facts.get("invited_by", "An admin"))
+    by = one_line(facts.get("invited_by_name", "An admin"))
     role = one_line(facts.get("role", ""))
     return Words(
         subject=f"You are invited to {institution_name}",
@@ -161,7 +161,7 @@ def _security_change(facts: Mapping[str, str], institution_name: str) -> Words:
 def _quota(facts: Mapping[str, str], institution_name: str) -> Words:
     percent = one_line(facts.get("percent", "")).removesuffix("%").strip()
     share = f"{percent}% of the decisions" if percent else "Much of the decisions"
-    blocks = facts.get("over_quota") == "block"
+    blocks = facts.get("policy") == OverQuota.BLOCK.value
     return Words(
         subject=f"{share} of this month are used",
         colour=ALARM if percent.isdecimal() and int(percent) >= 100 else WARNING,

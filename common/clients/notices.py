@@ -11,14 +11,14 @@ PATH = "/v1/internal/notices"
 
 
 class NoticeClient:
-    """Sends notices; what becomes of it is returned, never raised."""
+    """Hands notices over; what becomes of it is returned, never raised."""
 
     def __init__(self, client: Courier, tokens: TokenSource) -> None:
         self._client = client
         self._tokens = tokens
 
-    async def send(self, notices: Sequence[Notice]) -> Delivery:
-        """Send `notices` together, at most `MAX_NOTICES`; nothing to send is delivered at once."""
+    async def hand_over(self, notices: Sequence[Notice]) -> Delivery:
+        """Hand over `notices` together, at most `MAX_NOTICES`; none at all are delivered at once."""
         if not notices:
             return Delivery(TARGET, delivered=True)
         body = NoticeBatch(notices=tuple(notices)).model_dump_json().encode()

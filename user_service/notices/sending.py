@@ -35,7 +35,7 @@ def notice_relay(writer: DatabaseWriter, notices: NoticeClient, *, token_key: by
         waiting = await writer.run(lambda c: repository.find(c, notice_ids))
         if len(waiting) != len(notice_ids):
             return Delivery(NOTICES, delivered=False, error="a notice is not there", refused=True)
-        return await notices.send([_complete(each, token_key) for each in waiting])
+        return await notices.hand_over([_complete(each, token_key) for each in waiting])
 
     return Relay(writer, NoticeOutbox(table), target=NOTICES, send=send, batch=MAX_NOTICES)
 

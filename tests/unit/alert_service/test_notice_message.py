@@ -31,7 +31,7 @@ def parts(message: EmailMessage) -> tuple[str, str]:
 
 SAID = {
     NoticeKind.INVITATION: (
-        {"role": "analyst", "invited_by": "Ada Okafor"},
+        {"role": "analyst", "invited_by_name": "Ada Okafor"},
         "You are invited to Test Bank",
         ["Ada Okafor invites you", "Your role will be: analyst.", "without the token no account can be used"],
     ),
@@ -51,7 +51,7 @@ SAID = {
         ["At Test Bank: the second factor was removed.", "ask for a new password now"],
     ),
     NoticeKind.QUOTA: (
-        {"percent": "90", "used": "9000", "quota": "10000", "over_quota": "block"},
+        {"percent": "90", "decisions": "9000", "quota": "10000", "month": "2026-11", "policy": "block"},
         "90% of the decisions of this month are used",
         ["90% of the decisions that its tier has", "9000", "10000", "further transactions are refused"],
     ),

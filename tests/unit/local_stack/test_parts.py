@@ -2,6 +2,7 @@
 
 from itertools import pairwise
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -49,7 +50,9 @@ class TestStackParts:
     @pytest.mark.parametrize("service", ["ai_service", "user_service"])
     @pytest.mark.parametrize("moved", ["log_service", "alert_service"])
     def test_a_moved_service_is_still_found_by_the_others(self, service: str, moved: str) -> None:
-        environment = parts_of(**{f"{moved}_port": 9999})[service].environment
+        changed: dict[str, Any] = {f"{moved}_port": 9999}
+
+        environment = parts_of(**changed)[service].environment
 
         assert environment[f"{moved.upper()}_URL"] == "http://127.0.0.1:9999"
 
