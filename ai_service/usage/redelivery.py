@@ -22,7 +22,7 @@ def warning_relay(
         found = await reader.run(lambda connection: repository.find_warnings(connection, warning_ids))
         if len(found) != len(warning_ids):
             return Delivery(TARGET, delivered=False, error="a warning is not there", refused=True)
-        return await notices.send([_notice(warning) for warning in found])
+        return await notices.hand_over([_notice(warning) for warning in found])
 
     return Relay(writer, outbox, target=TARGET, send=send, batch=MAX_NOTICES, reader=reader)
 
