@@ -7,14 +7,18 @@ from pathlib import Path
 from common.app import State
 from common.auth.gate import Expected
 from common.auth.keys import TokenVerifier
+from common.background import running
 from common.clock import epoch_ms
 from common.db import open_database
+from user_service.auth.key_store import KeyStore
 from user_service.auth.passwords import open_passwords
+from user_service.auth.rotation import KeyKeeper
 from user_service.auth.service import Authentication
 from user_service.auth.service_clients import ServiceClients
 from user_service.auth.service_tokens import ServiceTokenDesk
-from user_service.auth.signing_keys import KeyRing, open_key_ring
+from user_service.auth.signing_keys import KeyRing
 from user_service.auth.tokens import TokenIssuer
+from user_service.institutions.platform import make_platform
 from user_service.institutions.service import Institutions
 from user_service.settings import UserSettings
 from user_service.users.service import Profiles
@@ -30,9 +34,11 @@ async def build(settings: UserSettings) -> AsyncIterator[State]:
         open_database(settings.database_url, migrations=MIGRATIONS) as database,
         open_passwords(workers=settings.password_workers, queue=settings.password_queue) as passwords,
     ):
-        keys = await open_key_ring(
-            database, passphrase=settings.signing_key_passphrase.get_secret_value(), now_ms=epoch_ms()
-        )
+        async with database.sessions.begin() as session:
+            await make_platform(session, now_ms=epoch_ms())
+        key_store = KeyStore(database, settings.signing_key_passphrase.get_secret_value())
+        keys = await key_store.open(now_ms=epoch_ms())
+        keeper = KeyKeeper(keys, key_store, days=settings.signing_key_days)
         issuer = _issuer(settings, keys)
         authentication = Authentication(
             passwords,
@@ -41,19 +47,20 @@ async def build(settings: UserSettings) -> AsyncIterator[State]:
             session_ms=settings.session_days * DAY_MS,
         )
         expected = Expected(issuer=settings.token_issuer, audience=settings.token_audience)
-        yield {
-            "database": database,
-            "keys": keys,
-            "token_verifier": TokenVerifier(keys, expected=expected),
-            "authentication": authentication,
-            "institutions": Institutions(authentication),
-            "profiles": Profiles(passwords),
-            "service_tokens": ServiceTokenDesk(_clients(settings), issuer),
-            "readiness": {
-                "database_connected": database.connected,
-                "signing_key_loaded": keys.is_loaded,
-            },
-        }
+        async with running(keeper.keep):
+            yield {
+                "database": database,
+                "keys": keys,
+                "token_verifier": TokenVerifier(keys, expected=expected),
+                "authentication": authentication,
+                "institutions": Institutions(authentication),
+                "profiles": Profiles(passwords),
+                "service_tokens": ServiceTokenDesk(_clients(settings), issuer),
+                "readiness": {
+                    "database_connected": database.connected,
+                    "signing_key_loaded": keys.is_loaded,
+                },
+            }
 
 
 def _issuer(settings: UserSettings, keys: KeyRing) -> TokenIssuer:

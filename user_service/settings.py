@@ -17,6 +17,9 @@ class UserSettings(ServiceSettings):
         min_length=8,
         description="encrypts the signing keys in the database; without it they cannot be used again",
     )
+    signing_key_days: int = Field(
+        90, ge=0, le=3650, description="days after which a new key signs tokens; 0: only when it is asked for"
+    )
     access_token_s: int = Field(900, ge=60, le=3600, description="seconds a user's access token is valid")
     service_token_s: int = Field(900, ge=60, le=3600, description="seconds a service's access token is valid")
     refresh_token_days: int = Field(30, ge=1, le=365, description="days a refresh token can be used")

@@ -37,6 +37,10 @@ class KeySource(Protocol):
         """Return the public key named `kid`; raises `UnauthenticatedError`."""
         ...
 
+    def has(self, kid: str) -> bool:
+        """Say whether the key named `kid` is known and not retired."""
+        ...
+
 
 class PublicKeys:
     """The current key set; a failed or empty fetch leaves the old set in place, for a day at most."""
@@ -65,6 +69,10 @@ class PublicKeys:
         if kid not in self._keys:
             raise UnauthenticatedError
         return self._keys[kid]
+
+    def has(self, kid: str) -> bool:
+        """Say whether the key named `kid` was in the last key set."""
+        return kid in self._keys
 
     async def refresh(self) -> bool:
         """Fetch the key set, once for all who ask meanwhile; return whether it is now known."""
@@ -112,19 +120,22 @@ class PublicKeys:
 
 
 class TokenVerifier:
-    """Turns a bearer token into a principal, remembering those it has verified until they expire."""
+    """Turns a bearer token into a principal, remembering those it has verified until they or their keys end."""
 
     def __init__(self, keys: KeySource, *, expected: Expected, max_remembered: int = MAX_REMEMBERED) -> None:
         self._keys = keys
         self._max_remembered = max_remembered
         self._expected = expected
-        self._remembered: OrderedDict[str, Principal] = OrderedDict()
+        self._remembered: OrderedDict[str, tuple[str, Principal]] = OrderedDict()
 
     def remembered(self, token: str) -> Principal | None:
-        """Return who holds `token` if it was verified before and has not expired."""
+        """Return who holds `token` if it was verified before, has not expired, and its key is not retired."""
         known = self._remembered.get(token)
-        if known is None or known.expires_at > epoch_ms() // 1000:
-            return known
+        if known is None:
+            return None
+        kid, principal = known
+        if principal.expires_at > epoch_ms() // 1000 and self._keys.has(kid):
+            return principal
         del self._remembered[token]
         return None
 
@@ -133,9 +144,10 @@ class TokenVerifier:
         if known := self.remembered(token):
             return known
         now = epoch_ms() // 1000
-        key = await self._keys.find(key_id(token))
+        kid = key_id(token)
+        key = await self._keys.find(kid)
         principal = open_token(token, key, expected=self._expected, now=now)
-        self._remembered[token] = principal
+        self._remembered[token] = (kid, principal)
         if len(self._remembered) > self._max_remembered:
             self._remembered.popitem(last=False)
         return principal

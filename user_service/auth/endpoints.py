@@ -67,7 +67,7 @@ async def read_keys(request: Request, response: Response) -> KeySet:
     """Return the public keys that verify access tokens (RFC 7517)."""
     keys: KeyRing = request.state.keys
     response.headers["Cache-Control"] = f"public, max-age={JWKS_MAX_AGE_S}"
-    return KeySet.model_validate({"keys": keys.published})
+    return KeySet.model_validate({"keys": keys.published(epoch_ms())})
 
 
 @internal.post(

@@ -1,81 +1,64 @@
-"""The keys that sign tokens: made at the first start, kept encrypted in the database, unlocked once in memory."""
+"""The keys that sign tokens, in memory: one signs, those before and after it are published beside it."""
 
-import asyncio
-from collections.abc import Mapping, Sequence
-
-import structlog
-from sqlalchemy.exc import IntegrityError
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
 
 from common.auth.principal import UnauthenticatedError
-from common.auth.signing import SigningKey, generate_signing_key, public_jwk, unlock
-from common.db import Database
-from common.errors import StartupError
-from user_service.auth import repository
-from user_service.auth.tables import SigningKeyRow
+from common.auth.signing import SigningKey, public_jwk
+from common.clock import epoch_ms
+from user_service.auth.key_schedule import KeyTimes
 
-FIRST_GENERATION = 1
-_log = structlog.get_logger()
+
+@dataclass(frozen=True, slots=True)
+class RingKey:
+    """An unlocked key, its public half, and its times."""
+
+    key: SigningKey = field(repr=False)
+    public: Mapping[str, str]
+    times: KeyTimes
+
+    @classmethod
+    def of(cls, key: SigningKey, times: KeyTimes) -> "RingKey":
+        """Return the unlocked `key` with its public half."""
+        return cls(key, public_jwk(key), times)
 
 
 class KeyRing:
-    """The active keys, newest first; also where this service looks up keys for its own verifier."""
+    """The keys, newest first; also where this service looks up keys for its own verifier.
 
-    def __init__(self, keys: Sequence[SigningKey]) -> None:
-        self.newest = keys[0]
-        self.published: tuple[Mapping[str, str], ...] = tuple(public_jwk(key) for key in keys)
-        self._by_id = {key["kid"]: key for key in self.published}
+    Which key signs and which ones are published follows from the clock alone: a rotation is known long before it
+    takes place.
+    """
+
+    def __init__(self, keys: Sequence[RingKey], *, clock: Callable[[], int] = epoch_ms) -> None:
+        self._clock = clock
+        self.replace(keys)
+
+    def replace(self, keys: Sequence[RingKey]) -> None:
+        """Take over what the database says now."""
+        self.keys = tuple(keys)
+        self._by_id = {ring_key.key.kid: ring_key for ring_key in self.keys}
+
+    def signing(self, now_ms: int) -> SigningKey:
+        """Return the newest key that may sign; one that waits, if another process' clock is ahead of ours."""
+        may_sign = (ring_key for ring_key in self.keys if ring_key.times.may_sign(now_ms))
+        return next(may_sign, self.keys[0]).key
+
+    def published(self, now_ms: int) -> tuple[Mapping[str, str], ...]:
+        """Return the public keys whose tokens are good, or will be."""
+        return tuple(ring_key.public for ring_key in self.keys if ring_key.times.is_published(now_ms))
+
+    def has(self, kid: str) -> bool:
+        """Say whether tokens that `kid` signed are good."""
+        found = self._by_id.get(kid)
+        return found is not None and found.times.is_published(self._clock())
 
     async def find(self, kid: str) -> Mapping[str, str]:
         """Return the public key named `kid`; raises `UnauthenticatedError`."""
-        if kid not in self._by_id:
+        if not self.has(kid):
             raise UnauthenticatedError
-        return self._by_id[kid]
+        return self._by_id[kid].public
 
     async def is_loaded(self) -> bool:
         """Readiness: whether tokens can be signed."""
-        return bool(self._by_id)
-
-
-async def open_key_ring(database: Database, *, passphrase: str, now_ms: int) -> KeyRing:
-    """Unlock the active keys, after making the first one if there is none; raises `StartupError`."""
-    rows = await _active_keys(database)
-    if not rows:
-        await _make_first_key(database, passphrase=passphrase, now_ms=now_ms)
-        rows = await _active_keys(database)
-    locked = [SigningKey(kid=row.kid, private_pem=row.encrypted_pem) for row in rows]
-    try:
-        return await asyncio.to_thread(_unlocked, locked, passphrase)
-    except ValueError as error:
-        raise StartupError(
-            "the signing key in the database does not open with SIGNING_KEY_PASSPHRASE. "
-            "Give the passphrase this database was first started with."
-        ) from error
-
-
-async def _active_keys(database: Database) -> Sequence[SigningKeyRow]:
-    async with database.sessions() as session:
-        return await repository.active_signing_keys(session)
-
-
-async def _make_first_key(database: Database, *, passphrase: str, now_ms: int) -> None:
-    """Store a first key. Of processes that start together one wins, and all use its key."""
-    key = await asyncio.to_thread(generate_signing_key, passphrase=passphrase)
-    try:
-        async with database.sessions.begin() as session:
-            session.add(
-                SigningKeyRow(
-                    kid=key.kid,
-                    generation=FIRST_GENERATION,
-                    encrypted_pem=key.private_pem,
-                    created_at_ms=now_ms,
-                    signs_from_ms=now_ms,
-                )
-            )
-    except IntegrityError:
-        _log.info("signing_key.made_elsewhere")
-    else:
-        _log.info("signing_key.made", kid=key.kid)
-
-
-def _unlocked(locked: Sequence[SigningKey], passphrase: str) -> KeyRing:
-    return KeyRing([unlock(key, passphrase=passphrase) for key in locked])
+        return bool(self.keys)

@@ -27,7 +27,7 @@ class AccessToken:
 
 @dataclass(frozen=True)
 class TokenIssuer:
-    """Signs access tokens with the newest key; their claims are those that `common.auth.gate` accepts."""
+    """Signs access tokens with the newest key that may sign; their claims are those that `common.auth.gate` accepts."""
 
     keys: KeyRing
     issuer: str
@@ -67,7 +67,7 @@ class TokenIssuer:
             "exp": issued + life_s,
             "jti": token_id,
         }
-        return AccessToken(sign_access_token(complete, self.keys.newest), token_id, life_s)
+        return AccessToken(sign_access_token(complete, self.keys.signing(now_ms)), token_id, life_s)
 
 
 def new_refresh_token() -> str:
