@@ -106,6 +106,7 @@ class _Layout:
             "institutions, users, tokens",
             client_secret="",
             DATABASE_URL=self._sqlite("user_service"),
+            REGISTRATION_TIER="enterprise",  # the demo sends more than a starter may
             **self.secrets,
         )
 

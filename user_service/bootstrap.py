@@ -4,27 +4,36 @@ from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from pathlib import Path
 
+import structlog
+
 from common.app import State
 from common.auth.gate import Expected
 from common.auth.keys import TokenVerifier
 from common.background import running
 from common.clock import epoch_ms
-from common.db import open_database
-from user_service.auth.key_store import KeyStore
+from common.db import Database, open_database
+from user_service.approvals.actions import ApprovalAction
+from user_service.approvals.service import FourEyes
 from user_service.auth.passwords import open_passwords
-from user_service.auth.rotation import KeyKeeper
 from user_service.auth.service import Authentication
 from user_service.auth.service_clients import ServiceClients
 from user_service.auth.service_tokens import ServiceTokenDesk
-from user_service.auth.signing_keys import KeyRing
 from user_service.auth.tokens import TokenIssuer
+from user_service.institutions.administration import Administration
 from user_service.institutions.platform import make_platform
 from user_service.institutions.service import Institutions
+from user_service.operators.appointing import invite_first_operator
 from user_service.settings import UserSettings
+from user_service.signing_keys.keeper import KeyKeeper
+from user_service.signing_keys.ring import KeyRing
+from user_service.signing_keys.service import RotateSigningKey, SigningKeys
+from user_service.signing_keys.store import KeyStore
+from user_service.users.repository import EmailTakenError
 from user_service.users.service import Profiles
 
 MIGRATIONS = Path(__file__).parent / "migrations"
 DAY_MS = 86_400_000
+_log = structlog.get_logger()
 
 
 @asynccontextmanager
@@ -36,8 +45,10 @@ async def build(settings: UserSettings) -> AsyncIterator[State]:
     ):
         async with database.sessions.begin() as session:
             await make_platform(session, now_ms=epoch_ms())
+        await _invite_first_operator(database, settings.operator_email)
         key_store = KeyStore(database, settings.signing_key_passphrase.get_secret_value())
         keys = await key_store.open(now_ms=epoch_ms())
+        four_eyes = FourEyes({ApprovalAction.ROTATE_SIGNING_KEY: RotateSigningKey(key_store)})
         keeper = KeyKeeper(keys, key_store, days=settings.signing_key_days)
         issuer = _issuer(settings, keys)
         authentication = Authentication(
@@ -53,14 +64,32 @@ async def build(settings: UserSettings) -> AsyncIterator[State]:
                 "keys": keys,
                 "token_verifier": TokenVerifier(keys, expected=expected),
                 "authentication": authentication,
-                "institutions": Institutions(authentication),
+                "institutions": Institutions(authentication, settings.registration_tier),
+                "administration": Administration(),
+                "registration": settings.registration,
                 "profiles": Profiles(passwords),
+                "four_eyes": four_eyes,
+                "signing_keys": SigningKeys(four_eyes),
                 "service_tokens": ServiceTokenDesk(_clients(settings), issuer),
                 "readiness": {
                     "database_connected": database.connected,
                     "signing_key_loaded": keys.is_loaded,
                 },
             }
+
+
+async def _invite_first_operator(database: Database, email: str) -> None:
+    """Invite the first operator, once; of processes that start together one does."""
+    if not email:
+        return
+    try:
+        async with database.sessions.begin() as session:
+            invited = await invite_first_operator(session, email=email, now_ms=epoch_ms())
+    except EmailTakenError:
+        _log.warning("operator.not_invited", reason="the address has an account")
+    else:
+        if invited:
+            _log.info("operator.invited")
 
 
 def _issuer(settings: UserSettings, keys: KeyRing) -> TokenIssuer:

@@ -1,8 +1,20 @@
 """What user_service is told."""
 
+from enum import StrEnum
+from typing import Literal
+
 from pydantic import Field, SecretStr
 
+from common.contracts.access import Tier
 from common.settings import PLACEHOLDER, ServiceSettings
+from user_service.users.email import EmailAddress
+
+
+class RegistrationPolicy(StrEnum):
+    """Who may register an institution."""
+
+    OPEN = "open"
+    CLOSED = "closed"
 
 
 class UserSettings(ServiceSettings):
@@ -16,6 +28,14 @@ class UserSettings(ServiceSettings):
         SecretStr(PLACEHOLDER),
         min_length=8,
         description="encrypts the signing keys in the database; without it they cannot be used again",
+    )
+    registration: RegistrationPolicy = Field(
+        RegistrationPolicy.OPEN,
+        description="who registers institutions: open (everybody) or closed (operators)",
+    )
+    registration_tier: Tier = Field(Tier.STARTER, description="what a new institution is given")
+    operator_email: EmailAddress | Literal[""] = Field(
+        "", description="who is invited as first operator at a start without any; empty: nobody"
     )
     signing_key_days: int = Field(
         90, ge=0, le=3650, description="days after which a new key signs tokens; 0: only when it is asked for"

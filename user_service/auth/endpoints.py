@@ -11,7 +11,7 @@ from common.strict_json import StrictRoute
 from user_service.auth.schemas import Credentials, KeySet, RefreshRequest, Tokens
 from user_service.auth.service import Authentication
 from user_service.auth.service_tokens import ServiceTokenDesk
-from user_service.auth.signing_keys import KeyRing
+from user_service.signing_keys.ring import KeyRing
 
 JWKS_MAX_AGE_S = 60  # as often as the services fetch it
 

@@ -1,13 +1,12 @@
-"""The statements on sessions, refresh tokens and signing keys."""
+"""The statements on sessions and refresh tokens."""
 
-from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from sqlalchemy import CursorResult, Result, Update, delete, func, or_, select, update
+from sqlalchemy import CursorResult, Result, Update, delete, select, update
 from sqlalchemy.ext.asyncio import AsyncSession
 
-from user_service.auth.tables import RefreshTokenRow, SessionRow, SigningKeyRow
+from user_service.auth.tables import RefreshTokenRow, SessionRow
 from user_service.institutions.tables import InstitutionRow
 from user_service.users.tables import UserRow
 
@@ -110,27 +109,6 @@ async def forget_expired(session: AsyncSession, user_id: str, *, now_ms: int) ->
         delete(SessionRow).where(SessionRow.user_id == user_id, SessionRow.expires_at_ms <= now_ms),
     ):
         await session.execute(statement.execution_options(synchronize_session=False))
-
-
-async def signing_keys(session: AsyncSession, *, limit: int) -> Sequence[SigningKeyRow]:
-    """Return the newest keys, also retired ones, newest first."""
-    query = select(SigningKeyRow).order_by(SigningKeyRow.generation.desc()).limit(limit)
-    return (await session.scalars(query)).all()
-
-
-async def published_signing_keys(session: AsyncSession, *, now_ms: int) -> Sequence[SigningKeyRow]:
-    """Return the keys that are not retired yet, newest first."""
-    query = (
-        select(SigningKeyRow)
-        .where(or_(SigningKeyRow.retired_at_ms.is_(None), SigningKeyRow.retired_at_ms > now_ms))
-        .order_by(SigningKeyRow.generation.desc())
-    )
-    return (await session.scalars(query)).all()
-
-
-async def last_generation(session: AsyncSession) -> int:
-    """Return the generation of the newest key, 0 when there was never one."""
-    return await session.scalar(select(func.max(SigningKeyRow.generation))) or 0
 
 
 def _ending(now_ms: int) -> Update:

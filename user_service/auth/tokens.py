@@ -10,7 +10,7 @@ from common.canonical import sha256_hex
 from common.contracts.institutions import Institution
 from common.contracts.tokens import Scope, TokenUse
 from common.ids import new_id
-from user_service.auth.signing_keys import KeyRing
+from user_service.signing_keys.ring import KeyRing
 from user_service.users.roles import SCOPES_BY_ROLE, Role
 
 REFRESH_TOKEN_BYTES = 32

@@ -7,9 +7,9 @@ from common.contracts.institutions import Institution, InstitutionMode
 from user_service.access.repository import Subject, note_change
 from user_service.events.recording import SYSTEM, Action, Event, record
 from user_service.institutions import repository
+from user_service.users.roles import PLATFORM_INSTITUTION_ID
 
-PLATFORM_ID = "platform"
-PLATFORM = Institution(institution_id=PLATFORM_ID, mode=InstitutionMode.LIVE, base_currency="EUR")
+PLATFORM = Institution(institution_id=PLATFORM_INSTITUTION_ID, mode=InstitutionMode.LIVE, base_currency="EUR")
 NAME = "Platform"
 
 
@@ -17,7 +17,7 @@ async def make_platform(session: AsyncSession, *, now_ms: int) -> None:
     """Store the platform's institution, unless it is there; of processes that start together one does."""
     if await repository.add_platform(
         session,
-        institution_id=PLATFORM_ID,
+        institution_id=PLATFORM_INSTITUTION_ID,
         name=NAME,
         mode=PLATFORM.mode.value,
         base_currency=PLATFORM.base_currency,
@@ -25,6 +25,6 @@ async def make_platform(session: AsyncSession, *, now_ms: int) -> None:
         tier=Tier.ENTERPRISE.value,
         over_quota=OverQuota.ALLOW_AND_WARN.value,
     ):
-        await note_change(session, Subject.INSTITUTION, PLATFORM_ID)
-        event = Event(Action.INSTITUTION_REGISTERED, SYSTEM, "institution", PLATFORM_ID)
+        await note_change(session, Subject.INSTITUTION, PLATFORM_INSTITUTION_ID)
+        event = Event(Action.INSTITUTION_REGISTERED, SYSTEM, "institution", PLATFORM_INSTITUTION_ID)
         await record(session, PLATFORM, event, now_ms=now_ms)

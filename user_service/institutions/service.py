@@ -9,8 +9,10 @@ from common.contracts.access import OverQuota, Tier
 from common.contracts.institutions import Recipients
 from common.errors import NotFoundError
 from common.ids import new_id
+from user_service.access.repository import Subject, note_change
 from user_service.auth.repository import Account
 from user_service.auth.service import Authentication
+from user_service.events.recording import Action, Actor, Event, record
 from user_service.institutions import repository
 from user_service.institutions.schemas import FirstAdmin, Registered, Registration
 from user_service.institutions.tables import InstitutionRow
@@ -28,6 +30,7 @@ class Institutions:
     """The tenants."""
 
     authentication: Authentication
+    tier: Tier
 
     async def register(self, session: AsyncSession, registration: Registration, *, now_ms: int) -> Registered:
         """Store an institution with its first admin and log them in.
@@ -38,10 +41,12 @@ class Institutions:
         password = admin.password.get_secret_value()
         refuse_weak(password, email=admin.email)
         password_hash = await self.authentication.passwords.hash(password)
-        institution = _institution(registration, now_ms=now_ms)
+        institution = _institution(registration, tier=self.tier, now_ms=now_ms)
         user = _first_admin(admin, institution, password_hash=password_hash, now_ms=now_ms)
         await repository.add_institution(session, institution)
         await users.add_user(session, user)
+        await note_change(session, Subject.INSTITUTION, institution.institution_id)
+        await _record(session, institution, user, now_ms=now_ms)
         tokens = await self.authentication.start_session(session, Account(user, institution), now_ms=now_ms)
         _log.info("institution.registered", institution_id=institution.institution_id, mode=institution.mode)
         return Registered(institution_id=institution.institution_id, user_id=user.user_id, tokens=tokens)
@@ -57,14 +62,25 @@ class Institutions:
         )
 
 
-def _institution(registration: Registration, *, now_ms: int) -> InstitutionRow:
+async def _record(session: AsyncSession, institution: InstitutionRow, admin: UserRow, *, now_ms: int) -> None:
+    event = Event(
+        Action.INSTITUTION_REGISTERED,
+        Actor("user", admin.user_id),
+        "institution",
+        institution.institution_id,
+        {"mode": institution.mode, "tier": institution.tier, "first_admin": admin.user_id},
+    )
+    await record(session, institution.as_contract(), event, now_ms=now_ms)
+
+
+def _institution(registration: Registration, *, tier: Tier, now_ms: int) -> InstitutionRow:
     return InstitutionRow(
         institution_id=new_id("ins"),
         name=registration.name,
         mode=registration.mode.value,
         base_currency=registration.base_currency,
         created_at_ms=now_ms,
-        tier=Tier.STARTER.value,
+        tier=tier.value,
         over_quota=OverQuota.ALLOW_AND_WARN.value,
     )
 

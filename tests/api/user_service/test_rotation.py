@@ -16,14 +16,14 @@ from common.auth.gate import Expected, key_id, open_token
 from common.auth.keys import REFRESH_S, PublicKeys
 from common.auth.principal import UnauthenticatedError
 from common.db import open_database
-from user_service.auth.key_schedule import DAY_MS, LEAD_MS, OVERLAP_MS
-from user_service.auth.key_store import KeyStore, RotationUnderWayError
-from user_service.auth.rotation import KeyKeeper
-from user_service.auth.signing_keys import KeyRing
 from user_service.auth.tokens import TokenIssuer
 from user_service.bootstrap import MIGRATIONS
 from user_service.events.recording import SYSTEM
 from user_service.institutions.platform import make_platform
+from user_service.signing_keys.keeper import KeyKeeper
+from user_service.signing_keys.ring import KeyRing
+from user_service.signing_keys.schedule import DAY_MS, LEAD_MS, OVERLAP_MS
+from user_service.signing_keys.store import KeyStore, RotationUnderWayError
 
 PASSPHRASE = "a passphrase that is long enough for tests"
 START_MS = 1_800_000_000_000

@@ -8,9 +8,9 @@ from common.auth.principal import Principal, UnauthenticatedError
 from common.auth.signing import generate_signing_key, unlock
 from common.contracts.institutions import Institution, InstitutionMode
 from common.contracts.tokens import Scope, TokenUse
-from user_service.auth.key_schedule import KeyTimes
-from user_service.auth.signing_keys import KeyRing, RingKey
 from user_service.auth.tokens import TokenIssuer, digest_of, new_refresh_token
+from user_service.signing_keys.ring import KeyRing, RingKey
+from user_service.signing_keys.schedule import KeyTimes
 from user_service.users.roles import SCOPES_BY_ROLE, Role
 
 NOW_MS = 1_800_000_000_999

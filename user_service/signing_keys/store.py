@@ -11,12 +11,12 @@ from sqlalchemy.ext.asyncio import AsyncSession
 from common.auth.signing import SigningKey, generate_signing_key, unlock
 from common.db import Database
 from common.errors import PlatformError, StartupError
-from user_service.auth import repository
-from user_service.auth.key_schedule import KeyTimes, plan_rotation
-from user_service.auth.signing_keys import KeyRing, RingKey
 from user_service.auth.tables import SigningKeyRow
 from user_service.events.recording import Action, Actor, Event, record
 from user_service.institutions.platform import PLATFORM
+from user_service.signing_keys import repository
+from user_service.signing_keys.ring import KeyRing, RingKey
+from user_service.signing_keys.schedule import KeyTimes, plan_rotation
 
 FIRST_GENERATION = 1
 _log = structlog.get_logger()
@@ -28,6 +28,12 @@ class RotationUnderWayError(PlatformError):
     status_code = 409
     type = "rotation-under-way"
     title = "The signing key is being rotated already"
+
+
+def refuse_second_rotation(published: Sequence[SigningKeyRow]) -> None:
+    """Raise `RotationUnderWayError` while a key that was replaced is still published."""
+    if any(row.retired_at_ms is not None for row in published):
+        raise RotationUnderWayError
 
 
 @dataclass(frozen=True)
@@ -60,9 +66,9 @@ class KeyStore:
         Raises `RotationUnderWayError`, unless it is `at_once`: that is for a key that somebody may have stolen.
         """
         locked = await asyncio.to_thread(generate_signing_key, passphrase=self.passphrase)
-        published = await repository.published_signing_keys(session, now_ms=now_ms)
-        if not at_once and any(row.retired_at_ms is not None for row in published):
-            raise RotationUnderWayError
+        published = await repository.published(session, now_ms=now_ms)
+        if not at_once:
+            refuse_second_rotation(published)
         plan = plan_rotation(now_ms=now_ms, at_once=at_once)
         row = SigningKeyRow(
             kid=locked.kid,
@@ -84,7 +90,7 @@ class KeyStore:
 
     async def _published(self, now_ms: int) -> Sequence[SigningKeyRow]:
         async with self.database.sessions() as session:
-            return await repository.published_signing_keys(session, now_ms=now_ms)
+            return await repository.published(session, now_ms=now_ms)
 
     async def _make_first(self, now_ms: int) -> None:
         """Store a first key. Of processes that start together one wins, and all use its key."""

@@ -6,10 +6,10 @@ from dataclasses import dataclass
 import structlog
 
 from common.clock import epoch_ms
-from user_service.auth.key_schedule import is_due
-from user_service.auth.key_store import KeyStore, RotationUnderWayError
-from user_service.auth.signing_keys import KeyRing
 from user_service.events.recording import SYSTEM
+from user_service.signing_keys.ring import KeyRing
+from user_service.signing_keys.schedule import is_due
+from user_service.signing_keys.store import KeyStore, RotationUnderWayError
 
 REREAD_S = 10.0
 _log = structlog.get_logger()

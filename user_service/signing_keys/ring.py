@@ -6,7 +6,7 @@ from dataclasses import dataclass, field
 from common.auth.principal import UnauthenticatedError
 from common.auth.signing import SigningKey, public_jwk
 from common.clock import epoch_ms
-from user_service.auth.key_schedule import KeyTimes
+from user_service.signing_keys.schedule import KeyTimes
 
 
 @dataclass(frozen=True, slots=True)

@@ -1,0 +1,120 @@
+"""Making somebody an operator or an admin without anybody's consent: at the first start, and on the machine itself."""
+
+from dataclasses import dataclass
+
+from sqlalchemy.ext.asyncio import AsyncSession
+
+from common.contracts.notices import NoticeKind
+from common.errors import NotFoundError
+from common.ids import new_id
+from user_service.auth.tables import MailedTokenRow
+from user_service.events.recording import SYSTEM, Action, Event, record
+from user_service.institutions.repository import find_institution
+from user_service.institutions.tables import InstitutionRow
+from user_service.notices.queue import Letter, queue_notice
+from user_service.operators import repository
+from user_service.users.email import email_key
+from user_service.users.repository import EmailTakenError, add_user
+from user_service.users.roles import PLATFORM_INSTITUTION_ID, leading_role
+from user_service.users.tables import UserRow
+
+INVITATION = "invitation"
+INVITATION_MS = 7 * 86_400_000
+
+
+@dataclass(frozen=True)
+class Appointed:
+    """Who runs the institution now; `token_id` lets them join, None: they have joined already."""
+
+    user: UserRow
+    institution: InstitutionRow
+    token_id: str | None
+
+
+async def appoint(
+    session: AsyncSession, institution_id: str, *, email: str, full_name: str, now_ms: int
+) -> Appointed:
+    """Make the holder of an address run an institution: somebody new, or one of its own people.
+
+    Raises `NotFoundError` for an unknown institution and `EmailTakenError` for somebody of another one.
+    """
+    institution = await find_institution(session, institution_id)
+    if institution is None:
+        raise NotFoundError("There is no such institution.")
+    user = await repository.find_by_email(session, email_key=email_key(email))
+    if user is None:
+        user = _new_user(institution_id, email=email, full_name=full_name, now_ms=now_ms)
+        await add_user(session, user)
+        await _record(session, institution, user, Action.USER_INVITED, now_ms=now_ms)
+    elif user.institution_id != institution_id:
+        raise EmailTakenError
+    else:
+        await _raise_up(session, institution, user, now_ms=now_ms)
+    if user.password_hash:
+        return Appointed(user, institution, None)
+    token = _new_token(user, now_ms=now_ms)
+    await repository.add_token(session, token, now_ms=now_ms)
+    return Appointed(user, institution, token.token_id)
+
+
+async def invite_first_operator(session: AsyncSession, *, email: str, now_ms: int) -> bool:
+    """Mail an invitation to the first operator; False when there was ever one. Raises `EmailTakenError`."""
+    if await repository.operators(session):
+        return False
+    appointed = await appoint(
+        session, PLATFORM_INSTITUTION_ID, email=email, full_name="Operator", now_ms=now_ms
+    )
+    letter = Letter(
+        NoticeKind.INVITATION,
+        PLATFORM_INSTITUTION_ID,
+        recipients=(email,),
+        facts={"institution_name": appointed.institution.name, "role": appointed.user.role},
+        token_id=appointed.token_id,
+        expires_at_ms=now_ms + INVITATION_MS,
+    )
+    await queue_notice(session, letter, now_ms=now_ms)
+    return True
+
+
+async def _raise_up(
+    session: AsyncSession, institution: InstitutionRow, user: UserRow, *, now_ms: int
+) -> None:
+    """Give one of an institution's own people the role that runs it, and let them in again."""
+    role = leading_role(institution.institution_id).value
+    if user.role != role:
+        user.role = role
+        await _record(session, institution, user, Action.USER_ROLE_CHANGED, now_ms=now_ms)
+    if user.disabled_at_ms is not None:
+        user.disabled_at_ms = None
+        await _record(session, institution, user, Action.USER_ENABLED, now_ms=now_ms)
+    await session.flush()
+
+
+async def _record(
+    session: AsyncSession, institution: InstitutionRow, user: UserRow, action: Action, *, now_ms: int
+) -> None:
+    event = Event(action, SYSTEM, "user", user.user_id, {"role": user.role})
+    await record(session, institution.as_contract(), event, now_ms=now_ms)
+
+
+def _new_user(institution_id: str, *, email: str, full_name: str, now_ms: int) -> UserRow:
+    return UserRow(
+        user_id=new_id("usr"),
+        institution_id=institution_id,
+        email=email,
+        email_key=email_key(email),
+        full_name=full_name,
+        role=leading_role(institution_id).value,
+        password_hash="",
+        created_at_ms=now_ms,
+    )
+
+
+def _new_token(user: UserRow, *, now_ms: int) -> MailedTokenRow:
+    return MailedTokenRow(
+        token_id=new_id("mtk"),
+        user_id=user.user_id,
+        purpose=INVITATION,
+        created_at_ms=now_ms,
+        expires_at_ms=now_ms + INVITATION_MS,
+    )
