@@ -1,5 +1,6 @@
 """Builds what the service needs: the database, the signing keys, the password threads."""
 
+import asyncio
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from pathlib import Path
@@ -12,17 +13,29 @@ from common.auth.keys import TokenVerifier
 from common.background import running
 from common.clock import epoch_ms
 from common.db import Database, open_database
+from user_service.account_tasks.service import AccountTasks
 from user_service.approvals.actions import ApprovalAction
 from user_service.approvals.service import FourEyes
+from user_service.attempts.service import Attempts
+from user_service.auth.mailed_token_desk import MailedTokenDesk
 from user_service.auth.passwords import open_passwords
+from user_service.auth.proofs import Proofs
 from user_service.auth.service import Authentication
 from user_service.auth.service_clients import ServiceClients
 from user_service.auth.service_tokens import ServiceTokenDesk
+from user_service.auth.session_tokens import SessionTokens
 from user_service.auth.tokens import TokenIssuer
+from user_service.derived_keys import derive_keys
 from user_service.institutions.administration import Administration
 from user_service.institutions.platform import make_platform
 from user_service.institutions.service import Institutions
+from user_service.members.invitations import Joining
+from user_service.members.service import Members
 from user_service.operators.appointing import invite_first_operator
+from user_service.password_resets.service import PasswordResets
+from user_service.second_factors.checking import Codes
+from user_service.second_factors.service import SecondFactors
+from user_service.sessions.service import Sessions
 from user_service.settings import UserSettings
 from user_service.signing_keys.keeper import KeyKeeper
 from user_service.signing_keys.ring import KeyRing
@@ -51,23 +64,33 @@ async def build(settings: UserSettings) -> AsyncIterator[State]:
         four_eyes = FourEyes({ApprovalAction.ROTATE_SIGNING_KEY: RotateSigningKey(key_store)})
         keeper = KeyKeeper(keys, key_store, days=settings.signing_key_days)
         issuer = _issuer(settings, keys)
-        authentication = Authentication(
-            passwords,
+        derived = await asyncio.to_thread(derive_keys, settings.signing_key_passphrase.get_secret_value())
+        attempts = Attempts(derived.attempts)
+        codes = Codes(derived)
+        desk = MailedTokenDesk(derived.mailed_tokens, attempts)
+        proofs = Proofs(passwords, attempts, codes)
+        tokens = SessionTokens(
             issuer,
             refresh_token_ms=settings.refresh_token_days * DAY_MS,
             session_ms=settings.session_days * DAY_MS,
         )
         expected = Expected(issuer=settings.token_issuer, audience=settings.token_audience)
-        async with running(keeper.keep):
+        tasks = AccountTasks(database)
+        async with running(keeper.keep, tasks.work, tasks.forget):
             yield {
                 "database": database,
                 "keys": keys,
                 "token_verifier": TokenVerifier(keys, expected=expected),
-                "authentication": authentication,
-                "institutions": Institutions(authentication, settings.registration_tier),
+                "authentication": Authentication(passwords, attempts, codes, tokens),
+                "institutions": Institutions(passwords, tokens, settings.registration_tier),
                 "administration": Administration(),
                 "registration": settings.registration,
-                "profiles": Profiles(passwords),
+                "profiles": Profiles(passwords, proofs),
+                "sessions": Sessions(),
+                "second_factors": SecondFactors(proofs),
+                "members": Members(),
+                "joining": Joining(desk, passwords, tokens),
+                "password_resets": PasswordResets(desk, passwords, attempts),
                 "four_eyes": four_eyes,
                 "signing_keys": SigningKeys(four_eyes),
                 "service_tokens": ServiceTokenDesk(_clients(settings), issuer),

@@ -11,6 +11,11 @@ from user_service.institutions.administration_endpoints import own as own_instit
 from user_service.institutions.administration_endpoints import router as administration
 from user_service.institutions.endpoints import internal as internal_institutions
 from user_service.institutions.endpoints import router as institutions
+from user_service.members.endpoints import joining
+from user_service.members.endpoints import router as members
+from user_service.password_resets.endpoints import router as password_resets
+from user_service.second_factors.endpoints import router as second_factors
+from user_service.sessions.endpoints import router as sessions
 from user_service.settings import UserSettings
 from user_service.signing_keys.endpoints import router as signing_keys
 from user_service.users.endpoints import router as users
@@ -25,7 +30,12 @@ SERVICE = Service(
         administration,
         own_institution,
         auth,
-        users,
+        joining,
+        password_resets,
+        users,  # those of users about themselves come before those that take an id
+        sessions,
+        second_factors,
+        members,
         approvals,
         platform_approvals,
         signing_keys,

@@ -1,12 +1,14 @@
-"""The statements on sessions and refresh tokens."""
+"""The statements on accounts that log in, refresh tokens and mailed tokens."""
 
 from dataclasses import dataclass
 from typing import Any
 
-from sqlalchemy import CursorResult, Result, Update, delete, select, update
+from sqlalchemy import CursorResult, Result, delete, func, select, update
 from sqlalchemy.ext.asyncio import AsyncSession
 
-from user_service.auth.tables import RefreshTokenRow, SessionRow
+from common.ids import new_id
+from user_service.auth.mailed_tokens import LIFE_MS, Purpose
+from user_service.auth.tables import MailedTokenRow, RefreshTokenRow, SessionRow
 from user_service.institutions.tables import InstitutionRow
 from user_service.users.tables import UserRow
 
@@ -36,12 +38,13 @@ async def find_account(session: AsyncSession, *, email_key: str) -> Account | No
 
 
 async def note_login(session: AsyncSession, user: UserRow, *, new_hash: str | None, now_ms: int) -> bool:
-    """Record a login; False when the account was disabled or its password changed since it was read."""
+    """Record a login; False when the account was disabled or its password or role changed since it was read."""
     noted = await session.execute(
         update(UserRow)
         .where(
             UserRow.user_id == user.user_id,
             UserRow.password_hash == user.password_hash,
+            UserRow.role == user.role,
             UserRow.disabled_at_ms.is_(None),
         )
         .values(last_login_at_ms=now_ms, password_hash=new_hash or user.password_hash)
@@ -81,43 +84,113 @@ async def find_refresh_token(session: AsyncSession, digest: str) -> PresentedTok
     return PresentedToken(token, family, Account(user, institution))
 
 
-async def session_of(session: AsyncSession, *, access_token_id: str) -> str | None:
-    """Return the session an access token was issued in."""
-    query = select(RefreshTokenRow.session_id).where(RefreshTokenRow.access_token_id == access_token_id)
-    found: str | None = await session.scalar(query)
-    return found
+async def go_on_with(session: AsyncSession, family: SessionRow, *, now_ms: int) -> bool:
+    """Note that a session got new tokens, until when they are good; False when it has ended since it was read.
 
-
-async def end_session(session: AsyncSession, session_id: str, *, now_ms: int) -> None:
-    """End one session: none of its refresh tokens works any more."""
-    await session.execute(_ending(now_ms).where(SessionRow.session_id == session_id))
-
-
-async def end_other_sessions(session: AsyncSession, user_id: str, *, keep: str | None, now_ms: int) -> None:
-    """End all sessions of a user but `keep`."""
-    ending = _ending(now_ms).where(SessionRow.user_id == user_id)
-    await session.execute(ending if keep is None else ending.where(SessionRow.session_id != keep))
-
-
-async def forget_expired(session: AsyncSession, user_id: str, *, now_ms: int) -> None:
-    """Delete a user's refresh tokens and sessions that could not be used any more anyway."""
-    mine = select(SessionRow.session_id).where(SessionRow.user_id == user_id).scalar_subquery()
-    for statement in (
-        delete(RefreshTokenRow).where(
-            RefreshTokenRow.session_id.in_(mine), RefreshTokenRow.expires_at_ms <= now_ms
-        ),
-        delete(SessionRow).where(SessionRow.user_id == user_id, SessionRow.expires_at_ms <= now_ms),
-    ):
-        await session.execute(statement.execution_options(synchronize_session=False))
-
-
-def _ending(now_ms: int) -> Update:
-    return (
+    It waits for whoever is ending the session, and whoever ends it afterwards sees when its newest token expires.
+    """
+    noted = await session.execute(
         update(SessionRow)
-        .where(SessionRow.ended_at_ms.is_(None))
-        .values(ended_at_ms=now_ms)
+        .where(SessionRow.session_id == family.session_id, SessionRow.ended_at_ms.is_(None))
+        .values(
+            last_used_at_ms=now_ms,
+            access_expires_at_ms=family.access_expires_at_ms,
+            expires_at_ms=family.expires_at_ms,
+        )
         .execution_options(synchronize_session=False)
     )
+    return _rows(noted) == 1
+
+
+async def find_by_id(session: AsyncSession, user_id: str) -> Account | None:
+    """Return the account of this user, whatever its institution."""
+    query = select(UserRow, InstitutionRow).join(InstitutionRow).where(UserRow.user_id == user_id)
+    found = (await session.execute(query)).one_or_none()
+    return None if found is None else Account(*found)
+
+
+async def add_mailed_token(
+    session: AsyncSession, user_id: str, purpose: Purpose, *, now_ms: int
+) -> MailedTokenRow:
+    """Store a new token to be mailed."""
+    row = MailedTokenRow(
+        token_id=new_id("mtk"),
+        user_id=user_id,
+        purpose=purpose.value,
+        created_at_ms=now_ms,
+        expires_at_ms=now_ms + LIFE_MS[purpose],
+    )
+    session.add(row)
+    await session.flush()
+    return row
+
+
+async def find_mailed_token(
+    session: AsyncSession, token_id: str, purpose: Purpose, *, now_ms: int
+) -> Account | None:
+    """Return whom an unused, unexpired token was mailed to."""
+    query = (
+        select(UserRow, InstitutionRow)
+        .join(InstitutionRow)
+        .join(MailedTokenRow, MailedTokenRow.user_id == UserRow.user_id)
+        .where(
+            MailedTokenRow.token_id == token_id,
+            MailedTokenRow.purpose == purpose.value,
+            MailedTokenRow.used_at_ms.is_(None),
+            MailedTokenRow.expires_at_ms > now_ms,
+        )
+    )
+    found = (await session.execute(query)).one_or_none()
+    return None if found is None else Account(*found)
+
+
+async def use_mailed_token(session: AsyncSession, token_id: str, *, now_ms: int) -> bool:
+    """Mark an unused, unexpired mailed token as used; of callers at the same time only one gets True."""
+    used = await session.execute(
+        update(MailedTokenRow)
+        .where(
+            MailedTokenRow.token_id == token_id,
+            MailedTokenRow.used_at_ms.is_(None),
+            MailedTokenRow.expires_at_ms > now_ms,
+        )
+        .values(used_at_ms=now_ms)
+        .execution_options(synchronize_session=False)
+    )
+    return _rows(used) == 1
+
+
+async def spend_mailed_tokens(session: AsyncSession, user_id: str, purpose: Purpose, *, now_ms: int) -> None:
+    """Make all of a user's mailed tokens for `purpose` useless."""
+    await session.execute(
+        update(MailedTokenRow)
+        .where(
+            MailedTokenRow.user_id == user_id,
+            MailedTokenRow.purpose == purpose.value,
+            MailedTokenRow.used_at_ms.is_(None),
+        )
+        .values(used_at_ms=now_ms)
+        .execution_options(synchronize_session=False)
+    )
+
+
+async def count_mailed_tokens(session: AsyncSession, user_id: str, purpose: Purpose, *, since_ms: int) -> int:
+    """Return how many tokens for `purpose` were mailed to a user since then."""
+    query = select(func.count()).where(
+        MailedTokenRow.user_id == user_id,
+        MailedTokenRow.purpose == purpose.value,
+        MailedTokenRow.created_at_ms > since_ms,
+    )
+    return int(await session.scalar(query) or 0)
+
+
+async def forget_old_mailed_tokens(session: AsyncSession, *, before_ms: int) -> int:
+    """Delete mailed tokens that expired before then, and return how many there were."""
+    forgotten = await session.execute(
+        delete(MailedTokenRow)
+        .where(MailedTokenRow.expires_at_ms < before_ms)
+        .execution_options(synchronize_session=False)
+    )
+    return _rows(forgotten)
 
 
 def _rows(result: Result[Any]) -> int:

@@ -14,6 +14,7 @@ from common.strict_json import StrictRoute
 from user_service.institutions.registering import may_register
 from user_service.institutions.schemas import Registered, Registration
 from user_service.institutions.service import Institutions
+from user_service.sessions.origin import OriginDep
 
 _REGISTER_REFUSALS: dict[int | str, dict[str, Any]] = {
     400: {"description": "The body is not JSON that is read here"},
@@ -44,10 +45,14 @@ InstitutionsDep = Annotated[Institutions, Depends(_institutions)]
 
 @router.post("", status_code=201, responses=_REGISTER_REFUSALS)
 async def register(
-    registration: Registration, _may: MayRegister, session: SessionDep, institutions: InstitutionsDep
+    registration: Registration,
+    _may: MayRegister,
+    session: SessionDep,
+    institutions: InstitutionsDep,
+    origin: OriginDep,
 ) -> Registered:
     """Register an institution with its first admin, who is logged in at once."""
-    return await institutions.register(session, registration, now_ms=epoch_ms())
+    return await institutions.register(session, registration, origin, now_ms=epoch_ms())
 
 
 @internal.get(

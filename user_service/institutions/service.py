@@ -10,12 +10,14 @@ from common.contracts.institutions import Recipients
 from common.errors import NotFoundError
 from common.ids import new_id
 from user_service.access.repository import Subject, note_change
+from user_service.auth.passwords import Passwords
 from user_service.auth.repository import Account
-from user_service.auth.service import Authentication
+from user_service.auth.session_tokens import SessionTokens
 from user_service.events.recording import Action, Actor, Event, record
 from user_service.institutions import repository
 from user_service.institutions.schemas import FirstAdmin, Registered, Registration
 from user_service.institutions.tables import InstitutionRow
+from user_service.sessions.origin import Origin
 from user_service.users import repository as users
 from user_service.users.email import email_key
 from user_service.users.roles import Role
@@ -29,10 +31,13 @@ _log = structlog.get_logger()
 class Institutions:
     """The tenants."""
 
-    authentication: Authentication
+    passwords: Passwords
+    tokens: SessionTokens
     tier: Tier
 
-    async def register(self, session: AsyncSession, registration: Registration, *, now_ms: int) -> Registered:
+    async def register(
+        self, session: AsyncSession, registration: Registration, origin: Origin, *, now_ms: int
+    ) -> Registered:
         """Store an institution with its first admin and log them in.
 
         Raises `WeakPasswordError` and `EmailTakenError`.
@@ -40,14 +45,21 @@ class Institutions:
         admin = registration.admin
         password = admin.password.get_secret_value()
         refuse_weak(password, email=admin.email)
-        password_hash = await self.authentication.passwords.hash(password)
+        password_hash = await self.passwords.hash(password)
         institution = _institution(registration, tier=self.tier, now_ms=now_ms)
         user = _first_admin(admin, institution, password_hash=password_hash, now_ms=now_ms)
         await repository.add_institution(session, institution)
         await users.add_user(session, user)
+        registered = Event(
+            Action.INSTITUTION_REGISTERED,
+            Actor("user", user.user_id),
+            "institution",
+            institution.institution_id,
+            {"mode": institution.mode, "base_currency": institution.base_currency, "tier": institution.tier},
+        )
+        await record(session, institution.as_contract(), registered, now_ms=now_ms)
+        tokens = await self.tokens.start(session, Account(user, institution), origin, now_ms=now_ms)
         await note_change(session, Subject.INSTITUTION, institution.institution_id)
-        await _record(session, institution, user, now_ms=now_ms)
-        tokens = await self.authentication.start_session(session, Account(user, institution), now_ms=now_ms)
         _log.info("institution.registered", institution_id=institution.institution_id, mode=institution.mode)
         return Registered(institution_id=institution.institution_id, user_id=user.user_id, tokens=tokens)
 
@@ -60,17 +72,6 @@ class Institutions:
         return Recipients(
             institution_id=institution_id, institution_name=institution.name, emails=tuple(emails)
         )
-
-
-async def _record(session: AsyncSession, institution: InstitutionRow, admin: UserRow, *, now_ms: int) -> None:
-    event = Event(
-        Action.INSTITUTION_REGISTERED,
-        Actor("user", admin.user_id),
-        "institution",
-        institution.institution_id,
-        {"mode": institution.mode, "tier": institution.tier, "first_admin": admin.user_id},
-    )
-    await record(session, institution.as_contract(), event, now_ms=now_ms)
 
 
 def _institution(registration: Registration, *, tier: Tier, now_ms: int) -> InstitutionRow:
