@@ -1,13 +1,13 @@
 """Builds what the service needs: the database, the signing keys, the password threads."""
 
 import asyncio
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Mapping
 from contextlib import asynccontextmanager
 from pathlib import Path
 
 import structlog
 
-from common.app import State
+from common.app import ReadinessCheck, State
 from common.auth.gate import Expected
 from common.auth.keys import TokenVerifier
 from common.background import running
@@ -29,6 +29,7 @@ from user_service.derived_keys import derive_keys
 from user_service.institutions.administration import Administration
 from user_service.institutions.platform import make_platform
 from user_service.institutions.service import Institutions
+from user_service.members.granting import GrantAdmin, Granting
 from user_service.members.invitations import Joining
 from user_service.members.service import Members
 from user_service.operators.appointing import invite_first_operator
@@ -56,12 +57,11 @@ async def build(settings: UserSettings) -> AsyncIterator[State]:
         open_database(settings.database_url, migrations=MIGRATIONS) as database,
         open_passwords(workers=settings.password_workers, queue=settings.password_queue) as passwords,
     ):
-        async with database.sessions.begin() as session:
-            await make_platform(session, now_ms=epoch_ms())
-        await _invite_first_operator(database, settings.operator_email)
+        await _prepare_platform(database, settings.operator_email)
         key_store = KeyStore(database, settings.signing_key_passphrase.get_secret_value())
         keys = await key_store.open(now_ms=epoch_ms())
-        four_eyes = FourEyes({ApprovalAction.ROTATE_SIGNING_KEY: RotateSigningKey(key_store)})
+        members = Members()
+        four_eyes = _four_eyes(key_store, members)
         keeper = KeyKeeper(keys, key_store, days=settings.signing_key_days)
         issuer = _issuer(settings, keys)
         derived = await asyncio.to_thread(derive_keys, settings.signing_key_passphrase.get_secret_value())
@@ -69,11 +69,7 @@ async def build(settings: UserSettings) -> AsyncIterator[State]:
         codes = Codes(derived)
         desk = MailedTokenDesk(derived.mailed_tokens, attempts)
         proofs = Proofs(passwords, attempts, codes)
-        tokens = SessionTokens(
-            issuer,
-            refresh_token_ms=settings.refresh_token_days * DAY_MS,
-            session_ms=settings.session_days * DAY_MS,
-        )
+        tokens = _session_tokens(settings, issuer)
         expected = Expected(issuer=settings.token_issuer, audience=settings.token_audience)
         tasks = AccountTasks(database)
         async with running(keeper.keep, tasks.work, tasks.forget):
@@ -88,21 +84,25 @@ async def build(settings: UserSettings) -> AsyncIterator[State]:
                 "profiles": Profiles(passwords, proofs),
                 "sessions": Sessions(),
                 "second_factors": SecondFactors(proofs),
-                "members": Members(),
+                "members": members,
+                "granting": Granting(members, four_eyes),
                 "joining": Joining(desk, passwords, tokens),
                 "password_resets": PasswordResets(desk, passwords, attempts),
                 "four_eyes": four_eyes,
                 "signing_keys": SigningKeys(four_eyes),
                 "service_tokens": ServiceTokenDesk(_clients(settings), issuer),
-                "readiness": {
-                    "database_connected": database.connected,
-                    "signing_key_loaded": keys.is_loaded,
-                },
+                "readiness": _readiness(database, keys),
             }
 
 
-async def _invite_first_operator(database: Database, email: str) -> None:
-    """Invite the first operator, once; of processes that start together one does."""
+def _readiness(database: Database, keys: KeyRing) -> Mapping[str, ReadinessCheck]:
+    return {"database_connected": database.connected, "signing_key_loaded": keys.is_loaded}
+
+
+async def _prepare_platform(database: Database, email: str) -> None:
+    """Make the platform's institution and invite its first operator; of processes that start together one does."""
+    async with database.sessions.begin() as session:
+        await make_platform(session, now_ms=epoch_ms())
     if not email:
         return
     try:
@@ -115,6 +115,15 @@ async def _invite_first_operator(database: Database, email: str) -> None:
             _log.info("operator.invited")
 
 
+def _four_eyes(key_store: KeyStore, members: Members) -> FourEyes:
+    return FourEyes(
+        {
+            ApprovalAction.ROTATE_SIGNING_KEY: RotateSigningKey(key_store),
+            ApprovalAction.GRANT_ADMIN: GrantAdmin(members),
+        }
+    )
+
+
 def _issuer(settings: UserSettings, keys: KeyRing) -> TokenIssuer:
     return TokenIssuer(
         keys,
@@ -122,6 +131,14 @@ def _issuer(settings: UserSettings, keys: KeyRing) -> TokenIssuer:
         audience=settings.token_audience,
         user_token_s=settings.access_token_s,
         service_token_s=settings.service_token_s,
+    )
+
+
+def _session_tokens(settings: UserSettings, issuer: TokenIssuer) -> SessionTokens:
+    return SessionTokens(
+        issuer,
+        refresh_token_ms=settings.refresh_token_days * DAY_MS,
+        session_ms=settings.session_days * DAY_MS,
     )
 
 

@@ -105,8 +105,8 @@ async def _changed(
     *,
     now_ms: int,
 ) -> None:
-    """Write the change down, tell every service, and record it."""
+    """Write the change down, record it, and tell every service."""
     await session.flush()
-    await note_change(session, Subject.INSTITUTION, row.institution_id)
     event = Event(action, actor_of(caller), "institution", row.institution_id, details)
     await record(session, row.as_contract(), event, now_ms=now_ms)
+    await note_change(session, Subject.INSTITUTION, row.institution_id)  # after events, as everywhere

@@ -25,6 +25,6 @@ async def make_platform(session: AsyncSession, *, now_ms: int) -> None:
         tier=Tier.ENTERPRISE.value,
         over_quota=OverQuota.ALLOW_AND_WARN.value,
     ):
-        await note_change(session, Subject.INSTITUTION, PLATFORM_INSTITUTION_ID)
         event = Event(Action.INSTITUTION_REGISTERED, SYSTEM, "institution", PLATFORM_INSTITUTION_ID)
         await record(session, PLATFORM, event, now_ms=now_ms)
+        await note_change(session, Subject.INSTITUTION, PLATFORM_INSTITUTION_ID)

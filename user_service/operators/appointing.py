@@ -4,22 +4,23 @@ from dataclasses import dataclass
 
 from sqlalchemy.ext.asyncio import AsyncSession
 
-from common.contracts.notices import NoticeKind
 from common.errors import NotFoundError
 from common.ids import new_id
-from user_service.auth.tables import MailedTokenRow
+from user_service.auth import repository as tokens
+from user_service.auth.mailed_tokens import Purpose
+from user_service.auth.repository import Account
 from user_service.events.recording import SYSTEM, Action, Event, record
 from user_service.institutions.repository import find_institution
 from user_service.institutions.tables import InstitutionRow
-from user_service.notices.queue import Letter, queue_notice
+from user_service.members.invitations import mail_invitation
 from user_service.operators import repository
+from user_service.sessions.ending import Ending, EndReason, end_sessions
 from user_service.users.email import email_key
 from user_service.users.repository import EmailTakenError, add_user
 from user_service.users.roles import PLATFORM_INSTITUTION_ID, leading_role
 from user_service.users.tables import UserRow
 
-INVITATION = "invitation"
-INVITATION_MS = 7 * 86_400_000
+INVITED_BY = "Assay"
 
 
 @dataclass(frozen=True)
@@ -52,8 +53,8 @@ async def appoint(
         await _raise_up(session, institution, user, now_ms=now_ms)
     if user.password_hash:
         return Appointed(user, institution, None)
-    token = _new_token(user, now_ms=now_ms)
-    await repository.add_token(session, token, now_ms=now_ms)
+    await tokens.spend_mailed_tokens(session, user.user_id, Purpose.INVITATION, now_ms=now_ms)
+    token = await tokens.add_mailed_token(session, user.user_id, Purpose.INVITATION, now_ms=now_ms)
     return Appointed(user, institution, token.token_id)
 
 
@@ -64,15 +65,8 @@ async def invite_first_operator(session: AsyncSession, *, email: str, now_ms: in
     appointed = await appoint(
         session, PLATFORM_INSTITUTION_ID, email=email, full_name="Operator", now_ms=now_ms
     )
-    letter = Letter(
-        NoticeKind.INVITATION,
-        PLATFORM_INSTITUTION_ID,
-        recipients=(email,),
-        facts={"institution_name": appointed.institution.name, "role": appointed.user.role},
-        token_id=appointed.token_id,
-        expires_at_ms=now_ms + INVITATION_MS,
-    )
-    await queue_notice(session, letter, now_ms=now_ms)
+    account = Account(appointed.user, appointed.institution)
+    await mail_invitation(session, account, invited_by=INVITED_BY, now_ms=now_ms)
     return True
 
 
@@ -84,6 +78,8 @@ async def _raise_up(
     if user.role != role:
         user.role = role
         await _record(session, institution, user, Action.USER_ROLE_CHANGED, now_ms=now_ms)
+        ending = Ending(SYSTEM, EndReason.ROLE_CHANGED)
+        await end_sessions(session, Account(user, institution), ending, now_ms=now_ms)
     if user.disabled_at_ms is not None:
         user.disabled_at_ms = None
         await _record(session, institution, user, Action.USER_ENABLED, now_ms=now_ms)
@@ -107,14 +103,4 @@ def _new_user(institution_id: str, *, email: str, full_name: str, now_ms: int) -
         role=leading_role(institution_id).value,
         password_hash="",
         created_at_ms=now_ms,
-    )
-
-
-def _new_token(user: UserRow, *, now_ms: int) -> MailedTokenRow:
-    return MailedTokenRow(
-        token_id=new_id("mtk"),
-        user_id=user.user_id,
-        purpose=INVITATION,
-        created_at_ms=now_ms,
-        expires_at_ms=now_ms + INVITATION_MS,
     )

@@ -2,10 +2,9 @@
 
 from collections.abc import Sequence
 
-from sqlalchemy import select, update
+from sqlalchemy import select
 from sqlalchemy.ext.asyncio import AsyncSession
 
-from user_service.auth.tables import MailedTokenRow
 from user_service.users.roles import PLATFORM_INSTITUTION_ID, Role
 from user_service.users.tables import UserRow
 
@@ -24,19 +23,3 @@ async def operators(session: AsyncSession) -> Sequence[UserRow]:
         .order_by(UserRow.user_id)
     )
     return (await session.scalars(query)).all()
-
-
-async def add_token(session: AsyncSession, token: MailedTokenRow, *, now_ms: int) -> None:
-    """Store a token; those before it for the same purpose are worth nothing."""
-    await session.execute(
-        update(MailedTokenRow)
-        .where(
-            MailedTokenRow.user_id == token.user_id,
-            MailedTokenRow.purpose == token.purpose,
-            MailedTokenRow.used_at_ms.is_(None),
-        )
-        .values(used_at_ms=now_ms)
-        .execution_options(synchronize_session=False)
-    )
-    session.add(token)
-    await session.flush()

@@ -27,6 +27,12 @@ async def add_user(session: AsyncSession, user: UserRow) -> None:
         raise EmailTakenError from error
 
 
+async def refuse_taken(session: AsyncSession, *, email_key: str) -> None:
+    """Raise `EmailTakenError` when the address has an account; whoever stores a user finds out for sure."""
+    if await session.scalar(select(UserRow.user_id).where(UserRow.email_key == email_key)) is not None:
+        raise EmailTakenError
+
+
 async def find_user(
     session: AsyncSession, user_id: str, *, institution_id: str
 ) -> tuple[UserRow, InstitutionRow] | None:
