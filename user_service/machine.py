@@ -12,6 +12,7 @@ from sqlalchemy.exc import SQLAlchemyError
 from common.clock import epoch_ms
 from common.db import Database, open_database
 from common.errors import PlatformError, StartupError
+from common.logging import configure_logging
 from common.settings import load_settings
 from user_service.bootstrap import MIGRATIONS
 from user_service.institutions.platform import make_platform
@@ -31,6 +32,7 @@ async def prepared_database(settings: UserSettings) -> AsyncIterator[Database]:
 
 def run(command: Callable[[UserSettings, Database], Awaitable[ResultT]]) -> ResultT:
     """Run `command` with the settings and the database of user_service; what is expected to fail ends it with 1."""
+    configure_logging(service="user_service", level="error", json_lines=True)
     try:
         settings = load_settings(UserSettings)
         return asyncio.run(_run(command, settings))

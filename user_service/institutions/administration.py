@@ -1,5 +1,6 @@
 """What operators see and change of tenants, and what a tenant sees and changes of itself."""
 
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 from sqlalchemy.ext.asyncio import AsyncSession
@@ -51,14 +52,16 @@ class Administration:
     ) -> InstitutionView:
         """Change a tenant's tier, or let nobody of it in any more, or again; raises `NotFoundError`."""
         row = await _tenant(session, institution_id)
+        happened: list[tuple[Action, dict[str, str]]] = []
         if change.tier is not None and change.tier.value != row.tier:
             details = {"tier": change.tier.value, "tier_before": row.tier}
+            happened.append((Action.INSTITUTION_CHANGED, details))
             row.tier = change.tier.value
-            await _changed(session, row, caller, Action.INSTITUTION_CHANGED, details, now_ms=now_ms)
         if change.suspended is not None and change.suspended != (row.suspended_at_ms is not None):
             row.suspended_at_ms = now_ms if change.suspended else None
             action = Action.INSTITUTION_SUSPENDED if change.suspended else Action.INSTITUTION_RESUMED
-            await _changed(session, row, caller, action, {}, now_ms=now_ms)
+            happened.append((action, {}))
+        await _changed(session, row, caller, happened, now_ms=now_ms)
         return view_of(row)
 
     async def read_own(self, session: AsyncSession, caller: Principal) -> InstitutionView:
@@ -77,8 +80,8 @@ class Administration:
         if change.over_quota is not None and change.over_quota.value != row.over_quota:
             details |= {"over_quota": change.over_quota.value, "over_quota_before": row.over_quota}
             row.over_quota = change.over_quota.value
-        if details:
-            await _changed(session, row, caller, Action.INSTITUTION_CHANGED, details, now_ms=now_ms)
+        happened = [(Action.INSTITUTION_CHANGED, details)] if details else []
+        await _changed(session, row, caller, happened, now_ms=now_ms)
         return view_of(row)
 
 
@@ -100,13 +103,14 @@ async def _changed(
     session: AsyncSession,
     row: InstitutionRow,
     caller: Principal,
-    action: Action,
-    details: dict[str, str],
+    happened: Sequence[tuple[Action, Mapping[str, str]]],
     *,
     now_ms: int,
 ) -> None:
-    """Write the change down, record it, and tell every service."""
+    """Write changes down, record them, and tell every service; in this order, as everywhere."""
     await session.flush()
-    event = Event(action, actor_of(caller), "institution", row.institution_id, details)
-    await record(session, row.as_contract(), event, now_ms=now_ms)
-    await note_change(session, Subject.INSTITUTION, row.institution_id)  # after events, as everywhere
+    for action, details in happened:
+        event = Event(action, actor_of(caller), "institution", row.institution_id, dict(details))
+        await record(session, row.as_contract(), event, now_ms=now_ms)
+    if happened:
+        await note_change(session, Subject.INSTITUTION, row.institution_id)

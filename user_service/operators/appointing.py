@@ -39,6 +39,28 @@ async def appoint(
 
     Raises `NotFoundError` for an unknown institution and `EmailTakenError` for somebody of another one.
     """
+    account = await _place(session, institution_id, email=email, full_name=full_name, now_ms=now_ms)
+    user, institution = account.user, account.institution
+    if user.password_hash:
+        return Appointed(user, institution, None)
+    await tokens.spend_mailed_tokens(session, user.user_id, Purpose.INVITATION, now_ms=now_ms)
+    token = await tokens.add_mailed_token(session, user.user_id, Purpose.INVITATION, now_ms=now_ms)
+    return Appointed(user, institution, token.token_id)
+
+
+async def invite_first_operator(session: AsyncSession, *, email: str, now_ms: int) -> bool:
+    """Mail an invitation to the first operator; False when there was ever one. Raises `EmailTakenError`."""
+    if await repository.operators(session):
+        return False
+    account = await _place(session, PLATFORM_INSTITUTION_ID, email=email, full_name="Operator", now_ms=now_ms)
+    await mail_invitation(session, account, invited_by=INVITED_BY, now_ms=now_ms)
+    return True
+
+
+async def _place(
+    session: AsyncSession, institution_id: str, *, email: str, full_name: str, now_ms: int
+) -> Account:
+    """Store who is to run the institution, or raise up who is there."""
     institution = await find_institution(session, institution_id)
     if institution is None:
         raise NotFoundError("There is no such institution.")
@@ -51,23 +73,7 @@ async def appoint(
         raise EmailTakenError
     else:
         await _raise_up(session, institution, user, now_ms=now_ms)
-    if user.password_hash:
-        return Appointed(user, institution, None)
-    await tokens.spend_mailed_tokens(session, user.user_id, Purpose.INVITATION, now_ms=now_ms)
-    token = await tokens.add_mailed_token(session, user.user_id, Purpose.INVITATION, now_ms=now_ms)
-    return Appointed(user, institution, token.token_id)
-
-
-async def invite_first_operator(session: AsyncSession, *, email: str, now_ms: int) -> bool:
-    """Mail an invitation to the first operator; False when there was ever one. Raises `EmailTakenError`."""
-    if await repository.operators(session):
-        return False
-    appointed = await appoint(
-        session, PLATFORM_INSTITUTION_ID, email=email, full_name="Operator", now_ms=now_ms
-    )
-    account = Account(appointed.user, appointed.institution)
-    await mail_invitation(session, account, invited_by=INVITED_BY, now_ms=now_ms)
-    return True
+    return Account(user, institution)
 
 
 async def _raise_up(
@@ -75,14 +81,14 @@ async def _raise_up(
 ) -> None:
     """Give one of an institution's own people the role that runs it, and let them in again."""
     role = leading_role(institution.institution_id).value
+    if user.disabled_at_ms is not None:
+        user.disabled_at_ms = None
+        await _record(session, institution, user, Action.USER_ENABLED, now_ms=now_ms)
     if user.role != role:
         user.role = role
         await _record(session, institution, user, Action.USER_ROLE_CHANGED, now_ms=now_ms)
         ending = Ending(SYSTEM, EndReason.ROLE_CHANGED)
         await end_sessions(session, Account(user, institution), ending, now_ms=now_ms)
-    if user.disabled_at_ms is not None:
-        user.disabled_at_ms = None
-        await _record(session, institution, user, Action.USER_ENABLED, now_ms=now_ms)
     await session.flush()
 
 

@@ -8,8 +8,8 @@ import httpx
 import pytest
 
 from common.four_eyes import LIFETIME_MS
+from tests.api.user_service.appointed import events_of, join, log_in_again, register_live
 from tests.api.user_service.conftest import Admin, problem_type, register
-from tests.api.user_service.people import events_of, join, log_in_again, register_live
 from user_service.settings import UserSettings
 
 INVITATION = {"email": "new@harbour.example", "full_name": "New Person", "role": "admin"}

@@ -7,8 +7,8 @@ import httpx
 import pytest
 
 from common.app import create_app
+from tests.api.user_service.appointed import changed, events_of, feed_version, join, register_live
 from tests.api.user_service.conftest import PASSWORD, Admin, bearer, problem_type, register, registration
-from tests.api.user_service.people import changed, events_of, feed_version, join, register_live
 from tests.asgi import open_app
 from user_service.institutions.tiers import LIMITS_BY_TIER
 from user_service.main import SERVICE
