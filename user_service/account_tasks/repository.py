@@ -15,11 +15,6 @@ async def add_task(session: AsyncSession, kind: TaskKind, *, user_id: str | None
     await session.flush()
 
 
-async def any_task(session: AsyncSession) -> bool:
-    """Say whether there is something to do."""
-    return await session.scalar(select(AccountTaskRow.task_id).limit(1)) is not None
-
-
 async def take_tasks(session: AsyncSession) -> list[tuple[TaskKind, str | None]]:
     """Take the oldest tasks away and return them; a rollback brings them back. Two workers never take the same."""
     oldest = (
@@ -27,13 +22,14 @@ async def take_tasks(session: AsyncSession) -> list[tuple[TaskKind, str | None]]
         .order_by(AccountTaskRow.asked_at_ms, AccountTaskRow.task_id)
         .limit(BATCH)
         .with_for_update(skip_locked=True)
-        .cte("oldest")
-        .prefix_with("MATERIALIZED", dialect="postgresql")  # run twice it would lock more rows
     )
+    task_ids = list(await session.scalars(oldest))
+    if not task_ids:
+        return []
     taken = await session.execute(
         delete(AccountTaskRow)
-        .where(AccountTaskRow.task_id.in_(select(oldest.c.task_id)))
-        .returning(AccountTaskRow.asked_at_ms, AccountTaskRow.kind, AccountTaskRow.user_id)
+        .where(AccountTaskRow.task_id.in_(task_ids))
+        .returning(AccountTaskRow.task_id, AccountTaskRow.kind, AccountTaskRow.user_id)
         .execution_options(synchronize_session=False)
     )
     return [(TaskKind(kind), user_id) for _, kind, user_id in sorted(taken, key=lambda task: task[0])]

@@ -10,7 +10,7 @@ from sqlalchemy.ext.asyncio import AsyncSession
 from common.clock import epoch_ms
 from common.contracts.notices import NoticeKind
 from common.db import Database
-from user_service.account_tasks.repository import any_task, take_tasks
+from user_service.account_tasks.repository import take_tasks
 from user_service.account_tasks.tables import TaskKind
 from user_service.attempts.repository import forget_old_tallies
 from user_service.auth.mailed_tokens import DAY_MS
@@ -38,15 +38,14 @@ class AccountTasks:
     async def do_some(self, *, now_ms: int) -> int:
         """Do the oldest tasks, all or none of them, and return how many."""
         async with self.database.sessions() as session:
-            if not await any_task(session):
-                return 0
-        async with self.database.sessions.begin() as session:
             taken = await take_tasks(session)
             for kind, user_id in taken:
                 account = None if user_id is None else await find_by_id(session, user_id)
                 if account is not None and _takes_part(account):
                     await _HANDLERS[kind](session, account, now_ms=now_ms)
-            return len(taken)
+            if taken:
+                await session.commit()
+        return len(taken)
 
     async def forget(self) -> Never:
         """Forget what is old, once in a while."""

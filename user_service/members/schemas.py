@@ -4,7 +4,7 @@ from datetime import datetime
 from enum import StrEnum
 from typing import Self
 
-from pydantic import BaseModel, Field, model_validator
+from pydantic import BaseModel, Field, StrictBool, model_validator
 
 from common.contracts.fields import Contract
 from user_service.auth.schemas import NewPassword, PresentedMailedToken
@@ -56,7 +56,7 @@ class MemberChange(Contract):
     """What an admin changes; what is left out stays as it is."""
 
     role: Role | None = None
-    disabled: bool | None = None
+    disabled: StrictBool | None = None
 
     @model_validator(mode="after")
     def _says_what_to_change(self) -> Self:

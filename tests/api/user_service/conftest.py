@@ -74,6 +74,25 @@ def database(settings: UserSettings, client: httpx.AsyncClient) -> Iterator[sqli
         yield connection
 
 
+@pytest.fixture
+async def roomy(settings: UserSettings) -> AsyncIterator[httpx.AsyncClient]:
+    """The service with room for many passwords at once, for tests of what happens at the same time."""
+    async with open_app(create_app(SERVICE, settings.model_copy(update={"password_queue": 200}))) as opened:
+        yield opened
+
+
+@pytest.fixture
+async def admin_of_roomy(roomy: httpx.AsyncClient) -> "Admin":
+    return await register(roomy)
+
+
+@pytest.fixture
+def database_of_roomy(settings: UserSettings, roomy: httpx.AsyncClient) -> Iterator[sqlite3.Connection]:
+    path = settings.database_url.removeprefix("sqlite:///")
+    with closing(sqlite3.connect(path, isolation_level=None)) as connection:
+        yield connection
+
+
 @dataclass(frozen=True)
 class Admin:
     """A registered institution and the session of its first admin."""
