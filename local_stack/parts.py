@@ -111,6 +111,7 @@ class _Layout:
             DATABASE_URL=self._sqlite("user_service"),
             ALERT_SERVICE_URL=self.url("alert_service"),
             LOG_SERVICE_URL=self.url("log_service"),
+            REGISTRATION_TIER="enterprise",  # the demo sends more than a starter may
             **self.secrets,
         )
 

@@ -1,13 +1,24 @@
 """What user_service is told."""
 
 import re
-from typing import Annotated, Self
+from enum import StrEnum
+from typing import Annotated, Literal, Self
 
 from pydantic import AfterValidator, Field, SecretStr, model_validator
 
+from common.contracts.access import Tier
 from common.contracts.fields import Text
 from common.contracts.institutions import Currency, InstitutionMode
 from common.settings import PLACEHOLDER, ServiceSettings
+from user_service.users.email import EmailAddress
+
+
+class RegistrationPolicy(StrEnum):
+    """Who may register an institution."""
+
+    OPEN = "open"
+    CLOSED = "closed"
+
 
 _API_KEY = re.compile(r"[\x21-\x7e]{32,256}\Z")
 
@@ -36,6 +47,17 @@ class UserSettings(ServiceSettings):
         SecretStr(PLACEHOLDER),
         min_length=8,
         description="encrypts the signing keys in the database; without it they cannot be used again",
+    )
+    registration: RegistrationPolicy = Field(
+        RegistrationPolicy.OPEN,
+        description="who registers institutions: open (everybody) or closed (operators)",
+    )
+    registration_tier: Tier = Field(Tier.STARTER, description="what a new institution is given")
+    operator_email: EmailAddress | Literal[""] = Field(
+        "", description="who is invited as first operator at a start without any; empty: nobody"
+    )
+    signing_key_days: int = Field(
+        90, ge=0, le=3650, description="days after which a new key signs tokens; 0: only when it is asked for"
     )
     access_token_s: int = Field(900, ge=60, le=3600, description="seconds a user's access token is valid")
     service_token_s: int = Field(900, ge=60, le=3600, description="seconds a service's access token is valid")

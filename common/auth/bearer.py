@@ -131,7 +131,7 @@ def admission(dependant: Dependant) -> Callable[[Request], Awaitable[None]]:
         call.admit for call in calls if isinstance(call, Requirement)
     ]
     if not checks:
-        checks = [_admit if authenticate in calls else count_unauthenticated]
+        checks = [caller_of if authenticate in calls else count_unauthenticated]
 
     async def admit(request: Request) -> None:
         for check in checks:
@@ -140,7 +140,8 @@ def admission(dependant: Dependant) -> Callable[[Request], Awaitable[None]]:
     return admit
 
 
-async def _admit(request: Request) -> Principal:
+async def caller_of(request: Request) -> Principal:
+    """Return the caller of a request that no dependency has looked at yet; raises what `authenticate` raises."""
     return await authenticate(request, await _identified(request))
 
 

@@ -38,6 +38,10 @@ class KeySource(Protocol):
         """Return the public key named `kid`; raises `UnauthenticatedError`."""
         ...
 
+    def has(self, kid: str) -> bool:
+        """Say whether the key named `kid` is known and not retired."""
+        ...
+
 
 class PublicKeys:
     """The current key set; a failed or empty fetch leaves the old set in place, for a day at most."""
@@ -66,6 +70,10 @@ class PublicKeys:
         if kid not in self._keys:
             raise UnauthenticatedError
         return self._keys[kid]
+
+    def has(self, kid: str) -> bool:
+        """Say whether the key named `kid` was in the last key set."""
+        return kid in self._keys
 
     async def refresh(self) -> bool:
         """Fetch the key set, once for all who ask meanwhile; return whether it is now known."""
@@ -113,7 +121,7 @@ class PublicKeys:
 
 
 class TokenVerifier:
-    """Turns a credential into a principal, remembering tokens it has verified until they expire.
+    """Turns a credential into a principal, remembering tokens it has verified until they or their keys end.
 
     Whoever it returns still has their rights, as far as `access` knows; `catch_up` brings that up to date, where it is
     not kept so anyway.
@@ -133,7 +141,7 @@ class TokenVerifier:
         self._catch_up = catch_up
         self._max_remembered = max_remembered
         self._expected = expected
-        self._remembered: OrderedDict[str, Principal] = OrderedDict()
+        self._remembered: OrderedDict[str, tuple[str, Principal]] = OrderedDict()
 
     def remembered(self, token: str) -> Principal | None:
         """Return who holds `token` if it was verified before, has not expired, and nothing ended its rights."""
@@ -171,16 +179,20 @@ class TokenVerifier:
 
     def _unexpired(self, token: str) -> Principal | None:
         known = self._remembered.get(token)
-        if known is None or known.expires_at > epoch_ms() // 1000:
-            return known
+        if known is None:
+            return None
+        kid, principal = known
+        if principal.expires_at > epoch_ms() // 1000 and self._keys.has(kid):
+            return principal
         del self._remembered[token]
         return None
 
     async def _opened(self, token: str) -> Principal:
         now = epoch_ms() // 1000
-        key = await self._keys.find(key_id(token))
+        kid = key_id(token)
+        key = await self._keys.find(kid)
         principal = open_token(token, key, expected=self._expected, now=now)
-        self._remembered[token] = principal
+        self._remembered[token] = (kid, principal)
         if len(self._remembered) > self._max_remembered:
             self._remembered.popitem(last=False)
         return principal

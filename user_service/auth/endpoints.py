@@ -11,8 +11,8 @@ from common.strict_json import StrictRoute
 from user_service.auth.schemas import Credentials, KeySet, RefreshRequest, Tokens
 from user_service.auth.service import Authentication
 from user_service.auth.service_tokens import ServiceTokenDesk
-from user_service.auth.signing_keys import KeyRing
 from user_service.sessions.origin import OriginDep
+from user_service.signing_keys.ring import KeyRing
 
 JWKS_MAX_AGE_S = 60  # as often as the services fetch it
 
@@ -79,7 +79,7 @@ async def read_keys(request: Request, response: Response) -> KeySet:
     """Return the public keys that verify access tokens (RFC 7517)."""
     keys: KeyRing = request.state.keys
     response.headers["Cache-Control"] = f"public, max-age={JWKS_MAX_AGE_S}"
-    return KeySet.model_validate({"keys": keys.published})
+    return KeySet.model_validate({"keys": keys.published(epoch_ms())})
 
 
 @internal.post(

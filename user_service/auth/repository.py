@@ -1,6 +1,5 @@
-"""The statements on accounts that log in, refresh tokens, mailed tokens and signing keys."""
+"""The statements on accounts that log in, refresh tokens and mailed tokens."""
 
-from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -9,7 +8,7 @@ from sqlalchemy.ext.asyncio import AsyncSession
 
 from common.ids import new_id
 from user_service.auth.mailed_tokens import LIFE_MS, Purpose
-from user_service.auth.tables import MailedTokenRow, RefreshTokenRow, SessionRow, SigningKeyRow
+from user_service.auth.tables import MailedTokenRow, RefreshTokenRow, SessionRow
 from user_service.institutions.tables import InstitutionRow
 from user_service.users.tables import UserRow
 
@@ -192,16 +191,6 @@ async def forget_old_mailed_tokens(session: AsyncSession, *, before_ms: int) -> 
         .execution_options(synchronize_session=False)
     )
     return _rows(forgotten)
-
-
-async def active_signing_keys(session: AsyncSession) -> Sequence[SigningKeyRow]:
-    """Return the keys in use, newest first."""
-    query = (
-        select(SigningKeyRow)
-        .where(SigningKeyRow.retired_at_ms.is_(None))
-        .order_by(SigningKeyRow.generation.desc())
-    )
-    return (await session.scalars(query)).all()
 
 
 def _rows(result: Result[Any]) -> int:

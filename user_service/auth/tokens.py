@@ -10,7 +10,7 @@ from common.canonical import sha256_hex
 from common.contracts.institutions import Institution
 from common.contracts.tokens import Scope, TokenUse
 from common.ids import new_id
-from user_service.auth.signing_keys import KeyRing
+from user_service.signing_keys.ring import KeyRing
 from user_service.users.roles import SCOPES_BY_ROLE, Role
 
 REFRESH_TOKEN_BYTES = 32
@@ -27,7 +27,7 @@ class AccessToken:
 
 @dataclass(frozen=True)
 class TokenIssuer:
-    """Signs access tokens with the newest key; their claims are those that `common.auth.gate` accepts."""
+    """Signs access tokens with the newest key that may sign; their claims are those that `common.auth.gate` accepts."""
 
     keys: KeyRing
     issuer: str
@@ -89,7 +89,7 @@ class TokenIssuer:
             "exp": issued + life_s,
             "jti": token_id,
         }
-        return AccessToken(sign_access_token(complete, self.keys.newest), token_id, life_s)
+        return AccessToken(sign_access_token(complete, self.keys.signing(now_ms)), token_id, life_s)
 
 
 def new_refresh_token() -> str:

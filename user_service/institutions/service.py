@@ -33,6 +33,7 @@ class Institutions:
 
     passwords: Passwords
     tokens: SessionTokens
+    tier: Tier
 
     async def register(
         self, session: AsyncSession, registration: Registration, origin: Origin, *, now_ms: int
@@ -45,7 +46,7 @@ class Institutions:
         password = admin.password.get_secret_value()
         refuse_weak(password, email=admin.email)
         password_hash = await self.passwords.hash(password)
-        institution = _institution(registration, now_ms=now_ms)
+        institution = _institution(registration, tier=self.tier, now_ms=now_ms)
         user = _first_admin(admin, institution, password_hash=password_hash, now_ms=now_ms)
         await repository.add_institution(session, institution)
         await users.add_user(session, user)
@@ -54,7 +55,7 @@ class Institutions:
             Actor("user", user.user_id),
             "institution",
             institution.institution_id,
-            {"mode": institution.mode, "base_currency": institution.base_currency},
+            {"mode": institution.mode, "base_currency": institution.base_currency, "tier": institution.tier},
         )
         await record(session, institution.as_contract(), registered, now_ms=now_ms)
         tokens = await self.tokens.start(session, Account(user, institution), origin, now_ms=now_ms)
@@ -73,14 +74,14 @@ class Institutions:
         )
 
 
-def _institution(registration: Registration, *, now_ms: int) -> InstitutionRow:
+def _institution(registration: Registration, *, tier: Tier, now_ms: int) -> InstitutionRow:
     return InstitutionRow(
         institution_id=new_id("ins"),
         name=registration.name,
         mode=registration.mode.value,
         base_currency=registration.base_currency,
         created_at_ms=now_ms,
-        tier=Tier.STARTER.value,
+        tier=tier.value,
         over_quota=OverQuota.ALLOW_AND_WARN.value,
     )
 

@@ -2,7 +2,7 @@
 
 from typing import Annotated, Any
 
-from fastapi import APIRouter, Depends, Query, Request
+from fastapi import APIRouter, Depends, Query, Request, Response
 
 from common.auth.bearer import require_scope
 from common.auth.principal import Principal
@@ -11,12 +11,17 @@ from common.contracts.fields import Identifier
 from common.contracts.tokens import Scope
 from common.db import SessionDep
 from common.strict_json import StrictRoute
+from user_service.approvals.schemas import ApprovalView
 from user_service.auth.schemas import Tokens
+from user_service.members.granting import Granting
 from user_service.members.invitations import Joining
 from user_service.members.schemas import Acceptance, Invitation, Member, MemberChange, MemberPage
 from user_service.members.service import Members, by
 from user_service.sessions.origin import OriginDep
 
+_ASKED: dict[int | str, dict[str, Any]] = {
+    202: {"model": ApprovalView, "description": "It waits for a second person"}
+}
 _READ_REFUSALS: dict[int | str, dict[str, Any]] = {
     401: {"description": "No valid access token"},
     403: {"description": "The access token does not allow this"},
@@ -62,6 +67,19 @@ async def _joining(request: Request) -> Joining:
     return opened
 
 
+async def _granting(request: Request) -> Granting:
+    granting: Granting = request.state.granting
+    return granting
+
+
+def _answer(done: Member | ApprovalView) -> Member | Response:
+    """Return what was done, or 202 with what waits for a second person."""
+    if isinstance(done, Member):
+        return done
+    return Response(done.model_dump_json(), status_code=202, media_type="application/json")
+
+
+GrantingDep = Annotated[Granting, Depends(_granting)]
 MembersDep = Annotated[Members, Depends(_members)]
 JoiningDep = Annotated[Joining, Depends(_joining)]
 
@@ -74,12 +92,16 @@ async def list_users(
     return await members.read_page(session, by(caller), page=page, limit=limit)
 
 
-@router.post("", status_code=201, responses=_INVITE_REFUSALS)
+@router.post("", status_code=201, response_model=Member, responses=_ASKED | _INVITE_REFUSALS)
 async def invite_user(
-    invitation: Invitation, caller: CanWriteUsers, session: SessionDep, members: MembersDep
-) -> Member:
-    """Invite somebody: they get a mail with a token that lets them choose a password within seven days."""
-    return await members.invite(session, by(caller), invitation, now_ms=epoch_ms())
+    invitation: Invitation, caller: CanWriteUsers, session: SessionDep, granting: GrantingDep
+) -> Member | Response:
+    """Invite somebody: they get a mail with a token that lets them choose a password within seven days.
+
+    An admin is only invited once a second person has agreed under `/v1/approvals`: then the answer is 202. The only
+    admin of a sandbox institution does it alone.
+    """
+    return _answer(await granting.invite(session, caller, invitation, now_ms=epoch_ms()))
 
 
 @router.get("/{user_id}", responses=_ONE_REFUSALS)
@@ -90,16 +112,19 @@ async def read_user(
     return await members.read(session, by(caller), user_id)
 
 
-@router.patch("/{user_id}", responses=_BODY | _CHANGE_REFUSALS)
+@router.patch("/{user_id}", response_model=Member, responses=_ASKED | _BODY | _CHANGE_REFUSALS)
 async def change_user(
     user_id: Identifier,
     change: MemberChange,
     caller: CanWriteUsers,
     session: SessionDep,
-    members: MembersDep,
-) -> Member:
-    """Change somebody's role, disable or enable them. A new role or being disabled ends all their sessions."""
-    return await members.change(session, by(caller), user_id, change, now_ms=epoch_ms())
+    granting: GrantingDep,
+) -> Member | Response:
+    """Change somebody's role, disable or enable them. A new role or being disabled ends all their sessions.
+
+    Making somebody an admin, or enabling one again, needs a second person, as inviting one does.
+    """
+    return _answer(await granting.change(session, caller, user_id, change, now_ms=epoch_ms()))
 
 
 @router.post("/{user_id}/invitation", status_code=202, responses=_CHANGE_REFUSALS)

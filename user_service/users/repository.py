@@ -6,7 +6,7 @@ from sqlalchemy.ext.asyncio import AsyncSession
 
 from common.errors import PlatformError
 from user_service.institutions.tables import InstitutionRow
-from user_service.users.roles import Role
+from user_service.users.roles import leading_role
 from user_service.users.tables import UserRow
 
 
@@ -25,6 +25,12 @@ async def add_user(session: AsyncSession, user: UserRow) -> None:
         await session.flush()
     except IntegrityError as error:
         raise EmailTakenError from error
+
+
+async def refuse_taken(session: AsyncSession, *, email_key: str) -> None:
+    """Raise `EmailTakenError` when the address has an account; whoever stores a user finds out for sure."""
+    if await session.scalar(select(UserRow.user_id).where(UserRow.email_key == email_key)) is not None:
+        raise EmailTakenError
 
 
 async def find_user(
@@ -57,12 +63,12 @@ async def replace_password(session: AsyncSession, user: UserRow, *, new_hash: st
 
 
 async def emails_of_admins(session: AsyncSession, institution_id: str) -> list[str]:
-    """Return the addresses of an institution's enabled admins."""
+    """Return the addresses of those who run an institution and are not disabled."""
     query = (
         select(UserRow.email)
         .where(
             UserRow.institution_id == institution_id,
-            UserRow.role == Role.ADMIN.value,
+            UserRow.role == leading_role(institution_id).value,
             UserRow.disabled_at_ms.is_(None),
         )
         .order_by(UserRow.user_id)

@@ -70,6 +70,9 @@ class OwnKey:
     async def find(self, _kid: str) -> dict[str, str]:
         return self._key
 
+    def has(self, kid: str) -> bool:
+        return kid == self._key["kid"]
+
 
 @pytest.fixture
 def issuer() -> FakeUserService:

@@ -3,8 +3,9 @@ from common.auth.keys import TokenVerifier
 from common.contracts.tokens import Scope, TokenUse
 from tests.fakes import shared_key
 from user_service.auth.own_token import OwnToken
-from user_service.auth.signing_keys import KeyRing
 from user_service.auth.tokens import TokenIssuer
+from user_service.signing_keys.ring import KeyRing, RingKey
+from user_service.signing_keys.schedule import KeyTimes
 
 LIFE_S = 900
 
@@ -17,6 +18,10 @@ class Clock:
         return self.now
 
 
+def own_keys() -> KeyRing:
+    return KeyRing([RingKey.of(shared_key(), KeyTimes(0, 0))])
+
+
 def made(keys: KeyRing) -> tuple[OwnToken, Clock]:
     issuer = TokenIssuer(keys, issuer="assay", audience="assay", user_token_s=60, service_token_s=LIFE_S)
     clock = Clock()
@@ -25,7 +30,7 @@ def made(keys: KeyRing) -> tuple[OwnToken, Clock]:
 
 class TestOwnToken:
     async def test_is_one_that_every_service_trusts_and_good_for_little(self) -> None:
-        keys = KeyRing([shared_key()])
+        keys = own_keys()
         token, _ = made(keys)
         verifier = TokenVerifier(keys, expected=Expected(issuer="assay", audience="assay"))
 
@@ -36,7 +41,7 @@ class TestOwnToken:
         assert principal.scopes == {Scope.AUDIT_WRITE.value, Scope.NOTICES_WRITE.value}
 
     def test_is_kept_for_half_its_life(self) -> None:
-        token, clock = made(KeyRing([shared_key()]))
+        token, clock = made(own_keys())
 
         first = token.header()
         clock.now += LIFE_S / 2 - 1
