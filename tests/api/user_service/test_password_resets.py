@@ -1,14 +1,10 @@
 import asyncio
 import sqlite3
-from collections.abc import Iterator
-from contextlib import contextmanager
 
 import httpx
 import pytest
-from sqlalchemy import Engine, event
 
 from common.clock import epoch_ms
-from common.logging import request_id
 from tests.api.user_service.conftest import PASSWORD, Admin, log_in, problem_type, refresh
 from tests.api.user_service.people import (
     MINUTE_MS,
@@ -17,6 +13,7 @@ from tests.api.user_service.people import (
     add_second_factor,
     change,
     events,
+    executed_statements,
     fail_before,
     invite,
     newest_token,
@@ -40,22 +37,6 @@ async def asked_token(client: httpx.AsyncClient, admin: Admin, database: sqlite3
     await ask(client, admin.email)
     await until_notices(database, "password_reset", 1)
     return newest_token(database, "password_reset")
-
-
-@contextmanager
-def executed_statements() -> Iterator[list[str]]:
-    """Note what requests ask of the database; what is done beside them is left out."""
-    noted: list[str] = []
-
-    def note(_connection: object, _cursor: object, statement: str, *_others: object) -> None:
-        if request_id():
-            noted.append(statement)
-
-    event.listen(Engine, "before_cursor_execute", note)
-    try:
-        yield noted
-    finally:
-        event.remove(Engine, "before_cursor_execute", note)
 
 
 class TestAsk:
