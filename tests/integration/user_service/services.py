@@ -40,6 +40,7 @@ class Services:
     mails: MailServer
     bucket: Bucket
     stack: AsyncExitStack
+    database_url: str
     ports: dict[str, int] = field(
         default_factory=lambda: {
             name: free_port() for name in ("user_service", "log_service", "alert_service")
@@ -91,10 +92,6 @@ class Services:
         )
         await self._serve("alert_service", create_app(ALERT_SERVICE, settings))
 
-    @property
-    def database_url(self) -> str:
-        return f"sqlite:///{self.folder}/users.db"
-
     def rows(self, database: str, query: str, *values: object) -> Sequence[tuple[Any, ...]]:
         """Return what a query finds in one service's database."""
         with closing(sqlite3.connect(self.folder / database)) as connection:
@@ -143,11 +140,12 @@ class Services:
 
 
 @asynccontextmanager
-async def services(folder: Path) -> AsyncIterator[Services]:
-    """Yield the services with user_service running."""
+async def services(folder: Path, *, database_url: str = "") -> AsyncIterator[Services]:
+    """Yield the services with user_service running, on a file of its own unless it is told where."""
     (folder / "s3").mkdir()
     with s3_server(folder / "s3") as bucket:
         async with mail_server() as mails, AsyncExitStack() as stack:
-            opened = Services(folder, mails, bucket, stack)
+            url = database_url or f"sqlite:///{folder}/users.db"
+            opened = Services(folder, mails, bucket, stack, url)
             await opened.start_user_service()
             yield opened

@@ -7,6 +7,7 @@ from typing import Any
 
 import orjson
 import pytest
+from sqlalchemy import text
 from sqlalchemy.ext.asyncio import AsyncSession
 
 from common.clock import epoch_ms
@@ -192,9 +193,9 @@ class TestNotices:
         await eventually(running.all_told)
 
         (received,) = running.mails.received
-        text = token_text(derive_keys(PASSPHRASE).mailed_tokens, TOKEN_ID)
+        token = token_text(derive_keys(PASSPHRASE).mailed_tokens, TOKEN_ID)
         assert received.recipients == (admin.email,)
-        assert text in received.text
+        assert token in received.text
         assert notice_id in received.text
         assert "Harbour Payments" in received.text
         assert running.rows("users.db", "SELECT * FROM notices") == []
@@ -202,7 +203,7 @@ class TestNotices:
     async def test_wait_while_alert_service_is_away_without_their_token(
         self, running: Services, admin: Admin, capsys: pytest.CaptureFixture[str]
     ) -> None:
-        text = token_text(derive_keys(PASSPHRASE).mailed_tokens, TOKEN_ID)
+        token = token_text(derive_keys(PASSPHRASE).mailed_tokens, TOKEN_ID)
         await ask_for_mail(running, admin)
 
         async def has_tried() -> bool:
@@ -214,11 +215,11 @@ class TestNotices:
         await running.mails.until(len)
 
         assert len(kept) == 1
-        assert text not in str(kept)
-        assert text in running.mails.received[0].text
+        assert token not in str(kept)
+        assert token in running.mails.received[0].text
         logged = capsys.readouterr().out
         assert "outbox.not_delivered" in logged
-        assert text not in logged
+        assert token not in logged
         assert admin.email not in logged
 
     async def test_without_recipients_reach_the_admins(self, running: Services, admin: Admin) -> None:
@@ -242,3 +243,30 @@ class TestNotices:
 
         told = " ".join(received.text for received in running.mails.received)
         assert [each for each in notice_ids if told.count(each) != 1] == []
+
+
+class TestOverPostgres:
+    async def test_events_and_notices_arrive_as_over_sqlite(self, tmp_path: Path, postgres_url: str) -> None:
+        async with services(tmp_path, database_url=postgres_url) as running:
+            admin = await register(await running.client("user_service"))
+            event_ids = await record_some(running, admin, 3)
+            notice_id = await ask_for_mail(running, admin)
+            await running.start_log_service()
+            await running.start_alert_service()
+
+            await running.mails.until(len)
+
+            async def nothing_is_left() -> bool:
+                counts = "SELECT (SELECT count(*) FROM outbox) + (SELECT count(*) FROM notices)"
+                found = await running.in_transaction(lambda session: session.scalar(text(counts)))
+                return bool(found == 0)
+
+            await eventually(nothing_is_left)
+
+            async def all_archived() -> bool:
+                lines = [orjson.loads(line)["event"]["event_id"] for line in archived_lines(running)]
+                return set(event_ids) < set(lines) and len(set(lines)) == len(lines)
+
+            await eventually(all_archived)
+
+        assert notice_id in running.mails.received[0].text
