@@ -14,7 +14,7 @@ from common.db import open_database
 from user_service.account_tasks.service import AccountTasks
 from user_service.attempts.service import Attempts
 from user_service.auth.mailed_token_desk import MailedTokenDesk
-from user_service.auth.passwords import open_passwords
+from user_service.auth.passwords import Passwords, open_passwords
 from user_service.auth.proofs import Proofs
 from user_service.auth.service import Authentication
 from user_service.auth.service_clients import ServiceClients
@@ -22,7 +22,7 @@ from user_service.auth.service_tokens import ServiceTokenDesk
 from user_service.auth.session_tokens import SessionTokens
 from user_service.auth.signing_keys import KeyRing, open_key_ring
 from user_service.auth.tokens import TokenIssuer
-from user_service.derived_keys import derive_keys
+from user_service.derived_keys import DerivedKeys, derive_keys
 from user_service.institutions.service import Institutions
 from user_service.members.invitations import Joining
 from user_service.members.service import Members
@@ -49,15 +49,6 @@ async def build(settings: UserSettings) -> AsyncIterator[State]:
         )
         issuer = _issuer(settings, keys)
         derived = await asyncio.to_thread(derive_keys, settings.signing_key_passphrase.get_secret_value())
-        attempts = Attempts(derived.attempts)
-        codes = Codes(derived)
-        desk = MailedTokenDesk(derived.mailed_tokens, attempts)
-        proofs = Proofs(passwords, attempts, codes)
-        tokens = SessionTokens(
-            issuer,
-            refresh_token_ms=settings.refresh_token_days * DAY_MS,
-            session_ms=settings.session_days * DAY_MS,
-        )
         expected = Expected(issuer=settings.token_issuer, audience=settings.token_audience)
         tasks = AccountTasks(database)
         async with running(tasks.work, tasks.forget):
@@ -65,20 +56,38 @@ async def build(settings: UserSettings) -> AsyncIterator[State]:
                 "database": database,
                 "keys": keys,
                 "token_verifier": TokenVerifier(keys, expected=expected),
-                "authentication": Authentication(passwords, attempts, codes, tokens),
-                "institutions": Institutions(passwords, tokens),
-                "profiles": Profiles(passwords, proofs),
-                "sessions": Sessions(),
-                "second_factors": SecondFactors(proofs),
-                "members": Members(),
-                "joining": Joining(desk, passwords, tokens),
-                "password_resets": PasswordResets(desk, passwords, attempts),
+                **_people(settings, passwords, issuer, derived),
                 "service_tokens": ServiceTokenDesk(_clients(settings), issuer),
                 "readiness": {
                     "database_connected": database.connected,
                     "signing_key_loaded": keys.is_loaded,
                 },
             }
+
+
+def _people(
+    settings: UserSettings, passwords: Passwords, issuer: TokenIssuer, derived: DerivedKeys
+) -> dict[str, object]:
+    """Build what institutions and their people use to get in, and to run themselves."""
+    attempts = Attempts(derived.attempts)
+    codes = Codes(derived)
+    desk = MailedTokenDesk(derived.mailed_tokens, attempts)
+    proofs = Proofs(passwords, attempts, codes)
+    tokens = SessionTokens(
+        issuer,
+        refresh_token_ms=settings.refresh_token_days * DAY_MS,
+        session_ms=settings.session_days * DAY_MS,
+    )
+    return {
+        "authentication": Authentication(passwords, attempts, codes, tokens),
+        "institutions": Institutions(passwords, tokens),
+        "profiles": Profiles(passwords, proofs),
+        "sessions": Sessions(),
+        "second_factors": SecondFactors(proofs),
+        "members": Members(),
+        "joining": Joining(desk, passwords, tokens),
+        "password_resets": PasswordResets(desk, passwords, attempts),
+    }
 
 
 def _issuer(settings: UserSettings, keys: KeyRing) -> TokenIssuer:
