@@ -83,7 +83,7 @@ def by(caller: Principal) -> By:
 
 @dataclass(frozen=True)
 class Members:
-    """The people of institutions. Every method looks up anew whether who does it may (still) do so."""
+    """The people of institutions. Whoever changes them must still be allowed to: that is looked up anew."""
 
     async def read_page(self, session: AsyncSession, who: By, *, page: int, limit: int) -> MemberPage:
         """Return one page of the people of an institution."""

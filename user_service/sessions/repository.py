@@ -6,6 +6,7 @@ from sqlalchemy import delete, select, update
 from sqlalchemy.ext.asyncio import AsyncSession
 
 from user_service.auth.tables import RefreshTokenRow, SessionRow
+from user_service.users.tables import UserRow
 
 MAX_SHOWN = 200
 
@@ -28,7 +29,14 @@ async def open_sessions(session: AsyncSession, user_id: str, *, now_ms: int) -> 
 async def end_sessions(
     session: AsyncSession, user_id: str, *, only: str | None, keep: str | None, now_ms: int
 ) -> list[str]:
-    """End a user's sessions: all, `only` one or all but `keep`. Return those that had not ended before."""
+    """End a user's sessions: all, `only` one or all but `keep`. Return those that had not ended before.
+
+    Whoever ends sessions of one user takes turns, also with those who change the user: otherwise two who hold a
+    session and the number of the next event could wait for each other.
+    """
+    await session.execute(
+        select(UserRow.user_id).where(UserRow.user_id == user_id).with_for_update(key_share=True)
+    )
     ending = update(SessionRow).where(SessionRow.user_id == user_id, SessionRow.ended_at_ms.is_(None))
     if only is not None:
         ending = ending.where(SessionRow.session_id == only)

@@ -2,14 +2,18 @@
 
 import json
 import sqlite3
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import replace
 from functools import cache
 from typing import Any
 
 import httpx
 import pyotp
+from sqlalchemy import Engine, event
 
 from common.clock import epoch_ms
+from common.logging import request_id
 from tests.api.user_service.conftest import PASSWORD, Admin, bearer
 from tests.waiting import eventually
 from user_service.auth.mailed_tokens import token_text
@@ -106,7 +110,7 @@ def events(database: sqlite3.Connection, *actions: str) -> list[dict[str, Any]]:
         "SELECT body FROM identity_events WHERE institution_id != 'platform' ORDER BY institution_id, sequence"
     )
     found = [json.loads(body)["event"] for (body,) in rows]
-    return [event for event in found if not actions or event["action"] in actions]
+    return [each for each in found if not actions or each["action"] in actions]
 
 
 def told_sessions(database: sqlite3.Connection) -> set[str]:
@@ -170,3 +174,19 @@ async def me(client: httpx.AsyncClient, access_token: str) -> dict[str, Any]:
     assert answer.status_code == 200, answer.text
     found: dict[str, Any] = answer.json()
     return found
+
+
+@contextmanager
+def executed_statements() -> Iterator[list[str]]:
+    """Note what requests ask of the database; what is done beside them is left out."""
+    noted: list[str] = []
+
+    def note(_connection: object, _cursor: object, statement: str, *_others: object) -> None:
+        if request_id():
+            noted.append(statement)
+
+    event.listen(Engine, "before_cursor_execute", note)
+    try:
+        yield noted
+    finally:
+        event.remove(Engine, "before_cursor_execute", note)

@@ -20,7 +20,9 @@ from tests.api.user_service.people import (
     add_second_factor,
     code_of,
     events,
+    executed_statements,
     fail_before,
+    invite,
     notices,
     until_notices,
     until_tasks_are_done,
@@ -110,6 +112,40 @@ class TestGuessingAPassword:
 
         parameters = [stored.rsplit("$", 2)[0] for stored in checks]
         assert parameters == ["$argon2id$v=19$m=19456,t=2,p=1"] * 2
+
+    async def test_asks_the_same_of_the_database_for_known_unknown_disabled_and_invited_addresses(
+        self, client: httpx.AsyncClient, admin: Admin, database: sqlite3.Connection
+    ) -> None:
+        await invite(client, admin)
+        disabled = await register(client, email="eve@elsewhere.example")
+        database.execute("UPDATE users SET disabled_at_ms = 1 WHERE user_id = ?", (disabled.user_id,))
+        asked = []
+        emails = (admin.email, "nobody@harbour.example", "grace@harbour.example", disabled.email)
+
+        for email in emails:
+            with executed_statements() as statements:
+                await guess(client, email)
+            asked.append(statements)
+        with executed_statements() as statements:
+            await guess(client, disabled.email, PASSWORD)
+        asked.append(statements)
+
+        assert asked == [asked[0]] * 5
+        assert any(statement.startswith("UPDATE attempts") for statement in asked[0])
+
+    async def test_a_tenth_time_asks_the_same_for_known_and_unknown_addresses(
+        self, client: httpx.AsyncClient, admin: Admin, database: sqlite3.Connection
+    ) -> None:
+        asked = []
+        for email in (admin.email, "nobody@harbour.example"):
+            await guess(client, email)
+            fail_before(database, 9)
+            with executed_statements() as statements:
+                await guess(client, email)
+            asked.append(statements)
+
+        assert asked[0] == asked[1]
+        assert any(statement.startswith("INSERT INTO account_tasks") for statement in asked[0])
 
     async def test_spends_none_while_it_is_locked(
         self,

@@ -255,6 +255,35 @@ class TestAccept:
         assert response.status_code == 401
         assert problem_type(response) == "invalid-mailed-token"
 
+    @pytest.mark.parametrize(
+        "changes",
+        [
+            {"password": "elevenchars"},
+            {"password": "x" * 129},
+            {"password": "tide-and-\x00lantern"},
+            {"full_name": ""},
+            {"full_name": None, "role": "admin"},
+            {"email": "other@harbour.example"},
+            {"token": "x" * 257},
+        ],
+    )
+    async def test_refuses_values_of_odd_form_and_leaves_the_token_as_it_is(
+        self,
+        client: httpx.AsyncClient,
+        admin: Admin,
+        database: sqlite3.Connection,
+        changes: dict[str, Any],
+    ) -> None:
+        await invite(client, admin)
+        token = newest_token(database, "invitation")
+        body = {"token": token, "password": PASSWORD, **changes}
+
+        refused = await client.post("/v1/auth/invitations/accept", json=body)
+
+        assert refused.status_code == 422
+        assert problem_type(refused) == "invalid-request"
+        assert (await accept(client, token)).status_code == 200
+
     async def test_with_another_character_in_the_token_is_refused(
         self, client: httpx.AsyncClient, admin: Admin, database: sqlite3.Connection
     ) -> None:

@@ -150,6 +150,26 @@ class TestAtOnce:
         told = rows(postgres_url, "SELECT subject_id FROM access_changes WHERE kind = 'session'")
         assert set(ended) == set(told)
 
+    async def test_what_ends_sessions_never_waits_for_each_other_crosswise(
+        self, both: Both, postgres_url: str
+    ) -> None:
+        admin = await register(both[0])
+        await accept(both[0], await invited_token(both[0], admin, postgres_url))
+        ((user_id,),) = rows(postgres_url, "SELECT user_id FROM users WHERE role = 'analyst'")
+        member = Admin("grace@harbour.example", admin.institution_id, user_id, "", "")
+
+        for role in ("viewer", "builder", "analyst", "viewer"):
+            logins = [await log_in(both[0], member) for _ in range(8)]
+            answers = await asyncio.gather(
+                *(
+                    both[n % 2].post("/v1/auth/logout", json={"refresh_token": login.json()["refresh_token"]})
+                    for n, login in enumerate(logins)
+                ),
+                change(both[1], admin, user_id, role=role),
+                both[0].delete(f"/v1/users/{user_id}/sessions", headers=admin.headers),
+            )
+            assert [answer.status_code for answer in answers] == [204] * 8 + [200, 204]
+
     async def test_events_are_numbered_without_gaps(self, both: Both, postgres_url: str) -> None:
         admins = [await register(both[0], email=f"ada{n}@harbour.example") for n in range(2)]
         await asyncio.gather(
