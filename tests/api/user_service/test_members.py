@@ -28,16 +28,6 @@ from tests.api.user_service.people import (
 )
 
 
-async def become_operator(client: httpx.AsyncClient, admin: Admin, database: sqlite3.Connection) -> Admin:
-    """Turn an admin into an operator of the platform."""
-    database.execute(
-        "INSERT INTO institutions SELECT 'platform', 'Platform', mode, base_currency, created_at_ms, tier, over_quota, "
-        "NULL FROM institutions"
-    )
-    database.execute("UPDATE users SET institution_id = 'platform', role = 'operator'")
-    return with_tokens(admin, await log_in(client, admin))
-
-
 class TestInvite:
     async def test_adds_somebody_who_has_yet_to_join(self, client: httpx.AsyncClient, admin: Admin) -> None:
         response = await invite(client, admin, email="Grace@Harbour.example", role="builder")
@@ -151,17 +141,6 @@ class TestInvite:
 
         assert response.status_code == 409
         assert problem_type(response) == "role-not-offered"
-
-    async def test_makes_nobody_but_operators_in_the_platform(
-        self, client: httpx.AsyncClient, admin: Admin, database: sqlite3.Connection
-    ) -> None:
-        operator = await become_operator(client, admin, database)
-
-        refused = await invite(client, operator, role="admin")
-        invited = await invite(client, operator, role="operator")
-
-        assert problem_type(refused) == "role-not-offered"
-        assert invited.status_code == 201
 
 
 class TestAccept:
