@@ -58,6 +58,10 @@ demo: setup ## Send thousands of simulated transactions through the real service
 test: check ## Everything CI asks for: check, then every test with branch coverage
 	@$(PY) -m pytest --cov --cov-report=term $(PYTEST_ARGS)
 
+.PHONY: test-security
+test-security: setup-dev ## Who may call what, attacks with tokens, tenancy: every case, counted (part of make test)
+	@$(PY) -m pytest --quiet tests/security $(PYTEST_ARGS)
+
 .PHONY: faults
 faults: setup-dev ## Every dependency fails in every way, with longer phases (15 minutes); figures in var/faults/
 	@$(PY) -m tests.faults.matrix --baseline-s 20 --fault-s 20 --results var/faults

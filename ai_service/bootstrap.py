@@ -2,7 +2,7 @@
 
 import asyncio
 import fcntl
-from collections.abc import AsyncIterator, Iterator, Mapping
+from collections.abc import AsyncIterator, Iterator, Mapping, Sequence
 from contextlib import AsyncExitStack, asynccontextmanager, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -13,8 +13,6 @@ from sqlalchemy import make_url
 from ai_service.clients.alerts import TARGET as ALERT
 from ai_service.clients.alerts import AlertClient
 from ai_service.clients.geoip import GeoIpClient
-from ai_service.clients.logs import TARGET as AUDIT
-from ai_service.clients.logs import LogClient
 from ai_service.clients.rates import RatesClient
 from ai_service.features import definitions
 from ai_service.features import store as velocity_store
@@ -32,13 +30,21 @@ from ai_service.scoring.publisher import Publisher
 from ai_service.scoring.recovery import SnapshotKeeper, restore_velocity
 from ai_service.scoring.redelivery import relays
 from ai_service.scoring.service import TransactionScorer
+from ai_service.scoring.tables import outbox
 from ai_service.settings import AiSettings
+from ai_service.usage.redelivery import warning_relay
+from ai_service.usage.service import UsageMeter
 from common.background import running
 from common.circuit import Circuit
-from common.clock import epoch_ms
+from common.clients.logs import TARGET as AUDIT
+from common.clients.logs import LogClient
+from common.clients.notices import NoticeClient
+from common.clock import epoch_ms, utc_now
 from common.db import Database, open_database, writing_engine
 from common.errors import StartupError
+from common.outbox import Outbox
 from common.pools import open_pool
+from common.rate_limits.limiting import Allowances
 from common.relay import InlineSender, Relay
 from common.service_calls import ServiceCalls, open_service_calls
 from common.writer import DatabaseWriter
@@ -63,8 +69,13 @@ class Threads:
 
 
 @asynccontextmanager
-async def build(settings: AiSettings) -> AsyncIterator[Mapping[str, Any]]:
-    """Yield what requests find in `request.state`; everything is warm when it is yielded."""
+async def build(
+    settings: AiSettings, *, allowances: Allowances | None = None
+) -> AsyncIterator[Mapping[str, Any]]:
+    """Yield what requests find in `request.state`; everything is warm when it is yielded.
+
+    What institutions may ask for is what user_service says of them, unless `allowances` are given.
+    """
     async with AsyncExitStack() as stack:
         stack.enter_context(_only_process(settings))
         scoring = await asyncio.to_thread(_warm_scoring, settings)
@@ -78,24 +89,24 @@ async def build(settings: AiSettings) -> AsyncIterator[Mapping[str, Any]]:
         await threads.writer.run(saving.warm_up)
         calls = await stack.enter_async_context(open_service_calls(settings, client_id="ai_service"))
         circuits = {target: Circuit(target, failures_to_open=FAILED_DELIVERIES) for target in (ALERT, AUDIT)}
-        publisher = await _publisher(settings, calls, threads, velocity=velocity, circuits=circuits)
+        allowances = allowances or calls.verifier.access
+        usage = await _usage_meter(threads, allowances)
+        publisher = await _publisher(
+            settings, calls, threads, velocity=velocity, circuits=circuits, usage=usage
+        )
         scorer, rates = await _scorer(
-            settings, calls, threads, velocity=velocity, scoring=scoring, publisher=publisher
+            settings, calls, threads, velocity=velocity, scoring=scoring, publisher=publisher, usage=usage
         )
-        keeper = SnapshotKeeper(
-            velocity, threads.reader, settings.velocity_snapshot, settings.velocity_snapshot_s
-        )
-        alert_relay, audit_relay = await _relays(settings, calls, threads, circuits)
-        history_pool = await stack.enter_async_context(
-            open_pool("history", workers=1, queue=HISTORY_QUEUE, refusal="Too many look-ups are waiting.")
-        )
-        loops = (rates.keep_fresh, scorer.publisher.flush, alert_relay.run, audit_relay.run, keeper.run)
-        async with running(*loops):
+        snapshot = settings.velocity_snapshot
+        keeper = SnapshotKeeper(velocity, threads.reader, snapshot, settings.velocity_snapshot_s)
+        relayed = [relay.run for relay in await _relays(settings, calls, threads, circuits)]
+        history = await _history(settings, stack, threads, scorer.publisher, scoring.model)
+        async with running(rates.keep_fresh, scorer.publisher.flush, *relayed, keeper.run):
             yield {
                 "scorer": scorer,
-                "history": DecisionHistory(
-                    threads.reader, history_pool, scorer.publisher, scoring.model, settings.models_dir
-                ),
+                "history": history,
+                "usage": usage,
+                "allowances": allowances,
                 "deadline_ms": settings.deadline_ms,
                 "hot_door": settings.hot_door,
                 "admissions": {(b"POST", b"/v1/score"): scorer.admission},
@@ -115,6 +126,7 @@ async def _scorer(
     velocity: VelocityStore,
     scoring: Scoring,
     publisher: Publisher,
+    usage: UsageMeter,
 ) -> tuple[TransactionScorer, RatesClient]:
     external = await calls.client(settings.external_apis_services_url, timeout_s=LOOKUP_TIMEOUT_S)
     rates = RatesClient(
@@ -136,7 +148,11 @@ async def _scorer(
         model.bands(policy.cuts)  # made once, here, rather than while a payer waits
     deciding = Deciding(velocity, scoring.features, model, rules, policies, Drafts(model, rules.version))
     scorer = TransactionScorer(
-        Enrichment(rates, geoip), deciding, publisher, max_waiting=settings.max_waiting
+        Enrichment(rates, geoip, calls.verifier.access),
+        deciding,
+        publisher,
+        usage,
+        max_waiting=settings.max_waiting,
     )
     return scorer, rates
 
@@ -148,6 +164,7 @@ async def _publisher(
     *,
     velocity: VelocityStore,
     circuits: Mapping[str, Circuit],
+    usage: UsageMeter,
 ) -> Publisher:
     delivery_s = settings.delivery_timeout_ms / 1000
     return Publisher(
@@ -164,17 +181,36 @@ async def _publisher(
         ),
         circuits=circuits,
         velocity=velocity,
+        usage=usage,
     )
+
+
+async def _usage_meter(threads: Threads, allowances: Allowances) -> UsageMeter:
+    usage = UsageMeter(allowances, Outbox(outbox))
+    await threads.reader.run(lambda c: usage.load(c, now=utc_now()))
+    return usage
+
+
+async def _history(
+    settings: AiSettings,
+    stack: AsyncExitStack,
+    threads: Threads,
+    publisher: Publisher,
+    model: FraudModel,
+) -> DecisionHistory:
+    pool = await stack.enter_async_context(
+        open_pool("history", workers=1, queue=HISTORY_QUEUE, refusal="Too many look-ups are waiting.")
+    )
+    return DecisionHistory(threads.reader, pool, publisher, model, settings.models_dir)
 
 
 async def _relays(
     settings: AiSettings, calls: ServiceCalls, threads: Threads, circuits: Mapping[str, Circuit]
-) -> tuple[Relay, Relay]:
-    return relays(
+) -> Sequence[Relay]:
+    to_alerts = await calls.courier(settings.alert_service_url, timeout_s=RELAY_TIMEOUT_S)
+    of_decisions = relays(
         threads.writer,
-        alerts=AlertClient(
-            await calls.courier(settings.alert_service_url, timeout_s=RELAY_TIMEOUT_S), calls.tokens
-        ),
+        alerts=AlertClient(to_alerts, calls.tokens),
         logs=LogClient(
             await calls.courier(settings.log_service_url, timeout_s=RELAY_TIMEOUT_S), calls.tokens
         ),
@@ -183,6 +219,10 @@ async def _relays(
             target: InlineSender(circuit, settings.delivery_timeout_ms / 1000)
             for target, circuit in circuits.items()
         },
+    )
+    notices = NoticeClient(to_alerts, calls.tokens)
+    return *of_decisions, warning_relay(
+        threads.writer, Outbox(outbox), notices=notices, reader=threads.reader
     )
 
 
@@ -196,6 +236,7 @@ def _readiness(
         "model_loaded": model_loaded,
         "database_connected": database.connected,
         "keys_loaded": calls.keys_loaded,
+        "access_known": calls.access_known,
         "service_token_available": calls.token_available,
         "rates_asked": rates.asked,
     }

@@ -4,6 +4,7 @@ from ai_service.bootstrap import build
 from ai_service.scoring.door import HotDoor
 from ai_service.scoring.endpoints import router as scoring
 from ai_service.settings import AiSettings
+from ai_service.usage.endpoints import router as usage
 from common.app import Service, create_app
 
 SERVICE = Service(
@@ -11,7 +12,7 @@ SERVICE = Service(
     summary="Scores payments for fraud while the payer waits",
     settings_type=AiSettings,
     build=build,
-    routers=[scoring],
+    routers=[scoring, usage],
     shortcuts=[HotDoor],
 )
 app = create_app(SERVICE)

@@ -6,6 +6,7 @@ from pathlib import Path
 from typing import Any
 
 from alert_service.alerts.service import AlertHistory, AlertInbox
+from alert_service.notices.service import NoticeInbox
 from alert_service.notifications.directory import RecipientDirectory
 from alert_service.notifications.mailer import Mailer
 from alert_service.notifications.postman import Postman
@@ -40,14 +41,26 @@ async def build(settings: AlertSettings) -> AsyncIterator[Mapping[str, Any]]:
         postman = Postman(writer, directory, server, settings)
         mailer = Mailer(writer, postman, settings)
         inbox = AlertInbox(writer, max_waiting=settings.max_waiting, accepted=mailer.news.set)
+        notices = NoticeInbox(
+            writer,
+            max_waiting=settings.max_waiting,
+            domain=settings.mail_domain,
+            accepted=mailer.news.set,
+        )
         async with running(mailer.keep_leases):
             async with running(mailer.keep_sending):
                 yield {
                     "inbox": inbox,
+                    "notices": notices,
                     "history": AlertHistory(reader),
                     "token_verifier": calls.verifier,
                     "database": database,
-                    "readiness": {"database_connected": database.connected, "keys_loaded": calls.keys_loaded},
+                    "readiness": {
+                        "database_connected": database.connected,
+                        "keys_loaded": calls.keys_loaded,
+                        "access_known": calls.access_known,
+                    },
                 }
                 await inbox.drain()
+                await notices.drain()
             await mailer.finish(timeout_s=settings.graceful_shutdown_s)

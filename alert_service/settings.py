@@ -35,6 +35,11 @@ class AlertSettings(ServiceSettings):
         "http://127.0.0.1:8000/v1/decisions/{decision_id}",
         description="the link in mails; {decision_id} is filled in",
     )
+    account_link: str = Field(
+        "",
+        description="the link in mails that hold a token, with {token} in it, best behind a #; empty: they show the "
+        "token and the route that takes it",
+    )
     mail_from: str = Field("Assay <assay@localhost>", description="sender of mails")
     smtp_host: str = Field("127.0.0.1", description="mail server")
     smtp_port: int = Field(8025, ge=1, le=65535, description="its port")
@@ -66,7 +71,7 @@ class AlertSettings(ServiceSettings):
         60.0, ge=0, description="seconds after which recipients are asked for again"
     )
     max_waiting: int = Field(
-        256, ge=1, description="how many batches of alerts may wait to be saved before 503"
+        256, ge=1, description="how many batches of alerts, and of notices, may wait to be saved before 503"
     )
 
     @field_validator("mail_from")
@@ -81,6 +86,13 @@ class AlertSettings(ServiceSettings):
     def _a_link(cls, value: str) -> str:
         if not value.startswith(("http://", "https://")) or "{decision_id}" not in value:
             raise ValueError("DECISION_LINK is an http address that holds {decision_id}")
+        return value
+
+    @field_validator("account_link")
+    @classmethod
+    def _a_link_for_tokens(cls, value: str) -> str:
+        if value and (not value.startswith(("http://", "https://")) or "{token}" not in value):
+            raise ValueError("ACCOUNT_LINK is empty, or an http address that holds {token}")
         return value
 
     @property

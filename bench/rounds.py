@@ -63,7 +63,7 @@ class Rounds:
             for connections in sorted({count for target in targets for count in target.connections}):
                 for target in targets:
                     if connections in target.connections:
-                        measured = self._measure(target, connections=connections, seconds=seconds)
+                        measured = self.measure(target, connections=connections, seconds=seconds)
                         self.found.append(measured)
                         self.say(f"round {number + 1}/{rounds}: {_line(measured)}")
 
@@ -83,7 +83,8 @@ class Rounds:
         rates = self.rates(target, connections)
         return median(rates) if rates else None
 
-    def _measure(self, target: Target, *, connections: int, seconds: float) -> Measured:
+    def measure(self, target: Target, *, connections: int, seconds: float) -> Measured:
+        """Measure one run, after a second of warm-up; raises `BenchError`."""
         self._wrk(target, connections=connections, seconds=WARM_UP_S)
         items, batches = target.batches()
         before = cpu_by_name(target.pids)

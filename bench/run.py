@@ -11,6 +11,7 @@ from ai_service.features.definitions import FEATURE_NAMES
 from bench.comparisons import comparisons, losses
 from bench.figures import Aim, Better, Figure
 from bench.hop import hop_ms
+from bench.identity import identity_figures
 from bench.machine import Cores, fdatasync_ms
 from bench.paced import half_load, overload
 from bench.processes import HOST, Server, uvicorn_server
@@ -36,13 +37,14 @@ class Row(StrEnum):
     NAIVE = "naive"
     HALF = "half"
     OVERLOAD = "overload"
+    IDENTITY = "identity"
     PARTS = "parts"
     PROFILE = "profile"
 
 
 EVERYTHING = frozenset(Row) - {Row.PROFILE}
 OVER_HTTP = frozenset(Row) - {Row.PARTS}
-NEEDS_LEAN = frozenset({Row.LEAN, Row.NAIVE, Row.HALF, Row.OVERLOAD, Row.PROFILE})
+NEEDS_LEAN = frozenset({Row.LEAN, Row.NAIVE, Row.HALF, Row.OVERLOAD, Row.IDENTITY, Row.PROFILE})
 
 
 @dataclass(frozen=True)
@@ -103,6 +105,7 @@ class Bench:
             yield from losses(self.rounds)
             if LEAN in products:
                 yield from self._paced(products[LEAN])
+                yield from self._identity(products[LEAN])
             if Row.PROFILE in self.rows:
                 yield from self._profile(products[LEAN])
             for product in products.values():
@@ -185,6 +188,14 @@ class Bench:
             self.say(f"{product.name} at multiples of {capacity:,.0f}/s, open loop")
             yield from overload(
                 product, capacity=capacity, tags=tags, seconds=self.size.paced_seconds, cores=self.cores
+            )
+
+    def _identity(self, product: Product) -> Iterator[Figure]:
+        capacity = self.rounds.rate(product.name, HALF_OF)
+        if Row.IDENTITY in self.rows and capacity is not None:
+            self.say(f"{product.name}: accounts, API keys, and scoring while passwords are guessed")
+            yield from identity_figures(
+                product, self.rounds, capacity=capacity, seconds=self.size.paced_seconds, cores=self.cores
             )
 
     def _profile(self, product: Product) -> Iterator[Figure]:

@@ -11,6 +11,7 @@ from fastapi import APIRouter, FastAPI, Request, Response
 from fastapi.responses import JSONResponse
 from starlette.types import ASGIApp, Receive, Scope, Send
 
+from common.auth.keys import TokenVerifier
 from common.docs_page import install_docs_page
 from common.errors import StartupError, install_error_handlers
 from common.failpoints import armed
@@ -18,6 +19,7 @@ from common.logging import configure_logging
 from common.metrics import metrics_response
 from common.middleware import RequestMiddleware
 from common.openapi import install_openapi
+from common.rate_limits.limiting import Allowances, NoAllowances, RateLimits
 from common.settings import Environment, ServiceSettings, load_settings
 
 API_VERSION = "1.0.0"
@@ -39,8 +41,8 @@ class Shortcut(Protocol):
 class Service(Generic[SettingsT]):
     """One service: its name, its settings, its routes, and how its collaborators are built.
 
-    `build` yields what requests find in `request.state`; the key `readiness` maps a name to a check. `shortcuts` are
-    ASGI layers that answer what they know before FastAPI sees it.
+    `build` yields what requests find in `request.state`; the key `readiness` maps a name to a check, `allowances` says
+    what institutions may ask for. `shortcuts` are ASGI layers that answer what they know before FastAPI sees it.
     """
 
     name: str
@@ -80,7 +82,7 @@ def create_app(service: Service[SettingsT], settings: SettingsT | None = None) -
             with armed(chosen.failpoints):
                 async with service.build(chosen) as state:
                     log.info("service.started", environment=chosen.environment.value)
-                    yield {"max_body_bytes": chosen.max_body_bytes, **state}
+                    yield {**_shared_state(chosen, state), **state}
         except StartupError as error:
             log.error("service.refused_to_start", reason=str(error))  # noqa: TRY400 - uvicorn logs the traceback
             app.state.refusal = str(error)
@@ -92,6 +94,7 @@ def create_app(service: Service[SettingsT], settings: SettingsT | None = None) -
         summary=service.summary,
         version=API_VERSION,
         lifespan=lifespan,
+        openapi_url=None,
         docs_url=None,
         redoc_url=None,
         redirect_slashes=False,  # a redirect would repeat the caller's Host and query
@@ -107,6 +110,23 @@ def create_app(service: Service[SettingsT], settings: SettingsT | None = None) -
         behind = shortcut(behind)
     app.front = RequestMiddleware(behind)
     return app
+
+
+def _shared_state(settings: ServiceSettings, state: State) -> State:
+    """Return what requests of every service find in `request.state`."""
+    return {
+        "max_body_bytes": settings.max_body_bytes,
+        "trusted_proxies": tuple(settings.trusted_proxies),
+        "rate_limits": RateLimits(
+            unauthenticated_per_minute=settings.unauthenticated_per_minute,
+            failures_per_minute=settings.failed_authentications_per_minute,
+            allowances=state.get("allowances") or _allowances_known_to(state.get("token_verifier")),
+        ),
+    }
+
+
+def _allowances_known_to(verifier: TokenVerifier | None) -> Allowances:
+    return NoAllowances() if verifier is None else verifier.access
 
 
 _operations = APIRouter(tags=["operations"])

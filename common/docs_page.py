@@ -2,20 +2,28 @@
 
 from importlib.resources import files
 
-from fastapi import APIRouter, FastAPI, Request
+from fastapi import APIRouter, Depends, FastAPI, Request
 from fastapi.openapi.docs import get_swagger_ui_html
-from starlette.responses import HTMLResponse, Response
+from starlette.responses import HTMLResponse, JSONResponse, Response
+
+from common.rate_limits.limiting import count_unauthenticated
 
 _ASSETS = files("fastapi_offline") / "static"  # the package's files only; its application class is not used
 _CACHED = {"Cache-Control": "public, max-age=86400"}
 
 
 def install_docs_page(app: FastAPI) -> None:
-    """Serve Swagger UI at /docs."""
+    """Serve the API document at /openapi.json, and Swagger UI at /docs."""
     app.include_router(_router)
 
 
-_router = APIRouter(include_in_schema=False)
+_router = APIRouter(include_in_schema=False, dependencies=[Depends(count_unauthenticated)])
+
+
+@_router.get("/openapi.json")
+async def document(request: Request) -> JSONResponse:
+    """Return the API document."""
+    return JSONResponse(request.app.openapi())
 
 
 @_router.get("/docs")

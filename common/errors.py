@@ -48,6 +48,8 @@ class PlatformError(Exception):
     title = "Something went wrong here"
     errors: Sequence[Mapping[str, str]] = ()
     """The fields that are wrong, by our own names for them."""
+    error = ""
+    """The member `error` of the answer, where another standard asks for one."""
     keeps_changes = False
     """Whether what the request wrote is committed although it fails, e.g. a revocation."""
 
@@ -145,6 +147,7 @@ def render_problem(error: Exception) -> Rendered:
             title=error.title,
             detail=error.detail,
             errors=error.errors,
+            error=error.error,
             headers=error.headers,
         )
     if isinstance(error, RequestValidationError):
@@ -200,9 +203,12 @@ def _rendered(
     title: str,
     detail: str = "",
     errors: Sequence[Mapping[str, str]] = (),
+    error: str = "",
     headers: Mapping[str, str] | None = None,
 ) -> Rendered:
     body: dict[str, Any] = {"type": PROBLEM_TYPE + type_, "title": title, "status": status}
+    if error:
+        body["error"] = error
     if detail:
         body["detail"] = detail
     if errors:

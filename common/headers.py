@@ -10,6 +10,8 @@ SECURITY_HEADERS: Final = (
     ("Referrer-Policy", "no-referrer"),
     ("Cross-Origin-Resource-Policy", "same-origin"),
 )
+RATE_LIMITS: Final = "assay.rate_limits"
+"""Where the scope of a request holds the headers that say what its caller has left."""
 _REQUEST_ID = re.compile(r"[A-Za-z0-9._-]{1,64}\Z")
 
 

@@ -10,7 +10,7 @@ from starlette.responses import Response
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from common.errors import BodyTooLargeError, UnavailableError, problem, render_problem
-from common.headers import SECURITY_HEADERS, request_id
+from common.headers import RATE_LIMITS, SECURITY_HEADERS, request_id
 from common.logging import RunningRequest, log_request, start_request
 from common.metrics import request_metrics
 
@@ -34,7 +34,7 @@ class RequestMiddleware:
             await self.app(scope, receive, send)
             return
         request = start_request(request_id(header(scope["headers"], _REQUEST_ID).decode("latin-1")))
-        answer = _Answer(send, request.request_id)
+        answer = _Answer(scope, send, request.request_id)
         try:
             body = await _read_body(scope["headers"], receive, scope["state"]["max_body_bytes"])
             await self.app(scope, body, answer.send)
@@ -65,9 +65,10 @@ def header(headers: RawHeaders, name: bytes) -> bytes:
 class _Answer:
     """Adds the common headers to the answer and remembers its status and when it was complete."""
 
-    __slots__ = ("_began", "_request_id", "_send", "seconds", "started", "status")
+    __slots__ = ("_began", "_request_id", "_scope", "_send", "seconds", "started", "status")
 
-    def __init__(self, send: Send, request_id: str) -> None:
+    def __init__(self, scope: Scope, send: Send, request_id: str) -> None:
+        self._scope = scope
         self._send = send
         self._request_id = request_id
         self._began = time.perf_counter()
@@ -80,7 +81,11 @@ class _Answer:
             self.started = True
             self.status = message["status"]
             headers = [each for each in message["headers"] if each[0] != _REQUEST_ID]
-            headers += [(_REQUEST_ID, self._request_id.encode()), *_SECURITY]
+            headers += [
+                (_REQUEST_ID, self._request_id.encode()),
+                *_SECURITY,
+                *self._scope.get(RATE_LIMITS, ()),
+            ]
             if not header(headers, b"cache-control"):
                 headers.append(_NO_STORE)
             message["headers"] = headers

@@ -19,6 +19,7 @@ class Problem(BaseModel):
     title: str
     status: int
     detail: str | None = None
+    error: str | None = Field(None, description="what RFC 6749 calls this failure, at the token endpoint")
     errors: list[FieldProblem] | None = None
     request_id: str
 

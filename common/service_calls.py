@@ -1,4 +1,4 @@
-"""What a service needs to be called and to call: public keys, its own token, one client for each other service."""
+"""What a service needs to be called and to call: public keys, who may get in, its own token, clients of the others."""
 
 from collections.abc import AsyncIterator
 from contextlib import AsyncExitStack, asynccontextmanager
@@ -6,6 +6,8 @@ from dataclasses import dataclass
 
 import httpx
 
+from common.auth.access import AccessState
+from common.auth.access_feed import AccessFeedClient
 from common.auth.gate import Expected
 from common.auth.keys import PublicKeys, TokenVerifier
 from common.auth.service_tokens import ServiceTokens
@@ -25,6 +27,7 @@ class ServiceCalls:
     verifier: TokenVerifier
     keys: PublicKeys
     tokens: ServiceTokens
+    access_feed: AccessFeedClient
     _clients: AsyncExitStack
 
     async def client(self, base_url: str, *, timeout_s: float) -> httpx.AsyncClient:
@@ -39,6 +42,10 @@ class ServiceCalls:
         """Readiness: whether tokens can be verified."""
         return self.keys.loaded
 
+    async def access_known(self) -> bool:
+        """Readiness: whether it was ever known who may get in."""
+        return self.access_feed.state.loaded
+
     async def token_available(self) -> bool:
         """Readiness: whether the other services can be called."""
         return self.tokens.available
@@ -46,7 +53,7 @@ class ServiceCalls:
 
 @asynccontextmanager
 async def open_service_calls(settings: ServiceSettings, *, client_id: str) -> AsyncIterator[ServiceCalls]:
-    """Start keeping keys and the service token fresh; stop when the block ends."""
+    """Start keeping keys, the service token and who may get in fresh; stop when the block ends."""
     async with AsyncExitStack() as clients:
         users = await clients.enter_async_context(
             service_client(settings.user_service_url, timeout_s=USER_SERVICE_TIMEOUT_S)
@@ -58,6 +65,8 @@ async def open_service_calls(settings: ServiceSettings, *, client_id: str) -> As
                 client_id=client_id, client_secret=settings.service_client_secret
             ),
         )
+        access = AccessFeedClient(users, tokens, AccessState(), poll_s=settings.access_poll_s)
         expected = Expected(issuer=settings.token_issuer, audience=settings.token_audience)
-        async with running(keys.keep_fresh, tokens.keep_fresh):
-            yield ServiceCalls(TokenVerifier(keys, expected=expected), keys, tokens, clients)
+        verifier = TokenVerifier(keys, expected=expected, access=access.state)
+        async with running(keys.keep_fresh, tokens.keep_fresh, access.keep_fresh):
+            yield ServiceCalls(verifier, keys, tokens, access, clients)

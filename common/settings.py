@@ -10,7 +10,7 @@ from enum import StrEnum
 from pathlib import Path
 from typing import ClassVar, Self, TypeVar
 
-from pydantic import Field, SecretStr, field_validator, model_validator
+from pydantic import Field, IPvAnyNetwork, SecretStr, field_validator, model_validator
 from pydantic_settings import BaseSettings, SettingsConfigDict, SettingsError
 
 from common.errors import StartupError
@@ -61,6 +61,16 @@ class ServiceSettings(BaseSettings):
     )
     body_timeout_s: float = Field(30, gt=0, description="seconds it then gets to send the body before 408")
     max_body_bytes: int = Field(65_536, ge=1024, description="longest request body that is read")
+    trusted_proxies: list[IPvAnyNetwork] = Field(
+        [],
+        description='proxies in front, e.g. ["10.0.0.0/8"]: only they say in X-Forwarded-For who their client is',
+    )
+    unauthenticated_per_minute: int = Field(
+        100, ge=1, description="requests a minute of one client address to routes that need no authentication"
+    )
+    failed_authentications_per_minute: int = Field(
+        600, ge=1, description="refused tokens and keys a minute of one client address, before 429"
+    )
     user_service_url: str = Field(
         "http://127.0.0.1:8001", description="where tokens and public keys come from"
     )
@@ -68,6 +78,9 @@ class ServiceSettings(BaseSettings):
     token_audience: str = Field("assay", description="the audience that tokens must name")
     service_client_secret: SecretStr = Field(
         SecretStr(PLACEHOLDER), description="this service's secret for getting service tokens"
+    )
+    access_poll_s: float = Field(
+        10.0, ge=1, le=30, description="seconds between two looks at who may still get in"
     )
     failpoints: str = Field(
         "", description="points where a test ends, fails or delays this process; production refuses them"

@@ -26,13 +26,13 @@ class DatabaseWriter:
     run again on a new one: what broke before the commit was rolled back.
     """
 
-    def __init__(self, engine: Engine) -> None:
+    def __init__(self, engine: Engine, *, name: str = "database-writer") -> None:
         self._engine = engine
         self._jobs: queue.SimpleQueue[_Job | None] = queue.SimpleQueue()
         self._closed = False
         self._connection: Connection | None = None  # from here on the thread's own, as is when it was used
         self._used_at = 0.0
-        self._thread = threading.Thread(target=self._run, name="database-writer", daemon=True)
+        self._thread = threading.Thread(target=self._run, name=name, daemon=True)
         self._thread.start()
 
     async def run(self, job: Callable[[Connection], ResultT]) -> ResultT:

@@ -42,6 +42,7 @@ async def build(settings: ExternalApisSettings) -> AsyncIterator[State]:
                     "provider_loaded": lookups.is_loaded,
                     "rates_loaded": rates.is_loaded,
                     "keys_loaded": calls.keys_loaded,
+                    "access_known": calls.access_known,
                 },
             }
 

@@ -14,6 +14,7 @@ from botocore.config import Config
 from botocore.session import Session as BotocoreSession
 from sqlalchemy import create_engine, text
 
+from common.contracts.audit_records import RecordKind
 from local_stack.accounts import Login
 from local_stack.files import StackFiles
 from local_stack.parts import ACCESS_KEY_ID, BUCKET, SECRET_ACCESS_KEY
@@ -23,6 +24,7 @@ if TYPE_CHECKING:
     from mypy_boto3_s3 import S3Client
 
 _SAVED = text("SELECT transaction_id, decision_id FROM decisions WHERE institution_id = :institution_id")
+_DECISIONS = f"{RecordKind.DECISION.value}-"
 
 
 class Evidence:
@@ -51,11 +53,13 @@ class Evidence:
             engine.dispose()
 
     def archived(self) -> list[Kept]:
-        """Return the records in the institution's objects."""
+        """Return the decisions in the institution's objects; those of other kinds are passed over."""
         pages = self._store.get_paginator("list_objects_v2").paginate(
             Bucket=BUCKET, Prefix=f"audit/sandbox/{self._login.institution_id}/"
         )
         for key in [item["Key"] for page in pages for item in page.get("Contents", [])]:
+            if not key.rpartition("/")[2].startswith(_DECISIONS):
+                continue
             if key not in self._archived_by_key:
                 body = self._store.get_object(Bucket=BUCKET, Key=key)["Body"].read()
                 self._archived_by_key[key] = list(_records(body))

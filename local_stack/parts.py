@@ -40,7 +40,10 @@ def stack_parts(
     geoip_provider: GeoProvider,
     reload: bool = False,
 ) -> tuple[Part, ...]:
-    """Return all parts, each after those it needs: stopping goes the other way round."""
+    """Return all parts, each after those it needs: stopping goes the other way round.
+
+    user_service needs nobody: what it has to tell the others waits in its database, also while all is stopped.
+    """
     return _Layout(settings, secrets, geoip_provider, reload).parts()
 
 
@@ -106,6 +109,9 @@ class _Layout:
             "institutions, users, tokens",
             client_secret="",
             DATABASE_URL=self._sqlite("user_service"),
+            ALERT_SERVICE_URL=self.url("alert_service"),
+            LOG_SERVICE_URL=self.url("log_service"),
+            REGISTRATION_TIER="enterprise",  # the demo sends more than a starter may
             **self.secrets,
         )
 

@@ -67,6 +67,7 @@ async def build(settings: LogSettings) -> AsyncIterator[dict[str, Any]]:
                 "readiness": {
                     "database_connected": database.connected,
                     "keys_loaded": calls.keys_loaded,
+                    "access_known": calls.access_known,
                 },
                 "token_verifier": calls.verifier,
                 "database": database,

@@ -1,6 +1,6 @@
 """Fixtures that more than one kind of test uses."""
 
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Iterator
 from dataclasses import dataclass
 
 import pytest
@@ -28,6 +28,15 @@ async def users() -> AsyncIterator[RunningUserService]:
     fake = FakeUserService()
     async with serving(fake.app) as url:
         yield RunningUserService(fake, url)
+
+
+@pytest.fixture(scope="session", autouse=True)
+def plenty_of_requests() -> Iterator[None]:
+    """Tests send all they have from one address; those of the limits name their own."""
+    with pytest.MonkeyPatch.context() as environment:
+        environment.setenv("UNAUTHENTICATED_PER_MINUTE", "1000000")
+        environment.setenv("FAILED_AUTHENTICATIONS_PER_MINUTE", "1000000")
+        yield
 
 
 @pytest.fixture(autouse=True)

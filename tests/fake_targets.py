@@ -18,11 +18,13 @@ class FakeTargets:
 
     alert_status: int = 202
     audit_status: int = 202
+    notices_status: int = 202
     geoip_status: int = 200
     geo: dict[str, Any] = field(default_factory=lambda: dict(GEO))
     tables: dict[str, list[dict[str, Any]]] = field(default_factory=dict)
     alerts: list[dict[str, Any]] = field(default_factory=list)
     records: list[dict[str, Any]] = field(default_factory=list)
+    notices: list[dict[str, Any]] = field(default_factory=list)
     geoip_asked: list[str] = field(default_factory=list)
     geoip_gate: asyncio.Event | None = None
     request_ids: list[str] = field(default_factory=list)
@@ -37,21 +39,33 @@ class FakeTargets:
             routes=[
                 Route("/v1/internal/alerts", self._alerts, methods=["POST"]),
                 Route("/v1/internal/audit-records", self._audit, methods=["POST"]),
+                Route("/v1/internal/notices", self._notices, methods=["POST"]),
                 Route("/v1/internal/geoip/{address}", self._geoip),
                 Route("/v1/internal/rates", self._rates),
             ]
         )
 
-    async def until(self, *, alerts: int = 0, records: int = 0, timeout_s: float = 15) -> None:
+    async def until(
+        self, *, alerts: int = 0, records: int = 0, notices: int = 0, timeout_s: float = 15
+    ) -> None:
         """Wait until this many have arrived."""
         async with asyncio.timeout(timeout_s), self.told:
-            await self.told.wait_for(lambda: len(self.alerts) >= alerts and len(self.records) >= records)
+            await self.told.wait_for(
+                lambda: (
+                    len(self.alerts) >= alerts
+                    and len(self.records) >= records
+                    and len(self.notices) >= notices
+                )
+            )
 
     async def _alerts(self, request: Request) -> Response:
         return await self._receive(request, self.alerts, "alerts", self.alert_status)
 
     async def _audit(self, request: Request) -> Response:
         return await self._receive(request, self.records, "records", self.audit_status)
+
+    async def _notices(self, request: Request) -> Response:
+        return await self._receive(request, self.notices, "notices", self.notices_status)
 
     async def _receive(
         self, request: Request, kept: list[dict[str, Any]], name: str, status: int

@@ -18,7 +18,7 @@ class Request:
     """What stands around a body, and the status it gets with a good one.
 
     `{token}` and the like stand for tokens: of one who may score, of one who may only read, of a service, the first
-    without its end and without its signature.
+    without its end and without its signature; `{api_key}` and the like for API keys.
     """
 
     name: str
@@ -53,6 +53,12 @@ BAD_AUTHORIZATIONS: dict[str, str | bytes | None] = {
     "quoted": 'Bearer "{token}"', "garbage": "Bearer " + "planted" * 99, "long": "Bearer " + "x" * 5000, "beyond ASCII": "Bearer {token}é".encode(),
     "a control character": b"Bearer {token}\x01", "unsigned": "Bearer {unsigned}", "tab": "Bearer\t{token}", "other scope": "Bearer {reader}x",
 }  # fmt: skip
+BAD_API_KEYS: dict[str, Sequence[str | bytes]] = {
+    "empty": ("",), "two": ("{api_key}", "{api_key}"), "two different": ("{api_key}", "x"), "a token": ("{token}",), "cut": ("{cut_key}",),
+    "longer": ("{api_key}x",), "revoked": ("{revoked_key}",), "expired": ("{expired_key}",), "of a suspended institution": ("{suspended_key}",),
+    "its prefix": ("ask_test_0123abcd",), "its id": ("key_scores",), "beyond ASCII": ("{api_key}é".encode(),), "control": (b"{api_key}\x01",),
+    "long": ("planted" * 999,), "as a bearer": ("Bearer {api_key}",), "quoted": ('"{api_key}"',),
+}  # fmt: skip
 REQUESTS = [
     *(Request(f"type: {name}", 415, headers) for name, headers in OTHER_TYPES.items()),
     *(
@@ -66,6 +72,18 @@ REQUESTS = [
     Request("authorization: in the query", 401, path="/v1/score?access_token={token}", authorization=None),
     Request("authorization: another scope", 403, authorization="Bearer {reader}"),
     Request("authorization: a service", 403, authorization="Bearer {service}"),
+    Request("authorization: an API key", 401, authorization="Bearer {api_key}"),
+    Request("API key: a good one", 200, (JSON_TYPE, ("X-API-Key", "{api_key}")), authorization=None),
+    Request("API key: of another scope", 403, (JSON_TYPE, ("X-API-Key", "{reading_key}")), authorization=None),
+    *(
+        Request(f"API key: {name}", 401, (JSON_TYPE, *(("X-API-Key", value) for value in values)), authorization=None)
+        for name, values in BAD_API_KEYS.items()
+    ),
+    Request("API key: with a token", 401, (JSON_TYPE, ("X-API-Key", "{api_key}"))),
+    Request("API key: empty, with a token", 401, (JSON_TYPE, ("X-API-Key", ""))),
+    Request("API key: with Basic", 401, (JSON_TYPE, ("X-API-Key", "{api_key}")), authorization="Basic eDp5"),
+    Request("API key: in the query", 401, path="/v1/score?api_key={api_key}", authorization=None),
+    Request("API key: as a bearer header of another name", 401, (JSON_TYPE, ("Api-Key", "{api_key}")), authorization=None),
     *(
         Request(f"deadline: {value[:20]!r}", 422, (JSON_TYPE, ("X-Deadline-Ms", value)))
         for value in ("0", "-1", "1.5", "abc", "٥".encode(), "9999999", "", "1e3", "0x10", "+5", "5 ms", "planted" * 99, "00005", b"\xff")

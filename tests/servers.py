@@ -26,11 +26,16 @@ async def serving(
     http: type[asyncio.Protocol] | Literal["auto"] = "auto",
     lifespan: Literal["on", "off"] = "off",
     keep_alive_s: int = 5,
+    port: int = 0,
 ) -> AsyncIterator[str]:
-    """Serve `app` in this event loop, over connections of the kind `http`, and yield its base URL."""
+    """Serve `app` in this event loop, over connections of the kind `http`, and yield its base URL.
+
+    `port` is chosen by the system unless it is given.
+    """
     # asyncio turns off Nagle's algorithm only for sockets that say they are TCP
     listener = socket.socket(socket.AF_INET, socket.SOCK_STREAM, socket.IPPROTO_TCP)
-    listener.bind(("127.0.0.1", 0))
+    listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+    listener.bind(("127.0.0.1", port))
     config = uvicorn.Config(
         app,
         log_config=None,

@@ -1,59 +1,188 @@
-"""Builds what the service needs: the database, the signing keys, the password threads."""
+"""Builds what the service needs: the database, the keys, the password threads, the ways out."""
 
-from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager
+import asyncio
+from collections.abc import AsyncIterator, Mapping
+from contextlib import AsyncExitStack, asynccontextmanager
+from functools import partial
 from pathlib import Path
 
-from common.app import State
+import structlog
+
+from common.app import ReadinessCheck, State
 from common.auth.gate import Expected
 from common.auth.keys import TokenVerifier
+from common.background import running
+from common.clients.logs import LogClient
+from common.clients.notices import NoticeClient
 from common.clock import epoch_ms
-from common.db import open_database
-from user_service.auth.passwords import open_passwords
+from common.db import Database, open_database, writing_engine
+from common.delivery import courier
+from common.relay import Relay
+from common.writer import DatabaseWriter
+from user_service.access.service import AccessFeeds, OwnAccess
+from user_service.account_tasks.service import AccountTasks
+from user_service.api_keys.configured import ConfiguredKeys
+from user_service.api_keys.service import ApiKeys
+from user_service.approvals.actions import ApprovalAction
+from user_service.approvals.service import FourEyes
+from user_service.attempts.service import Attempts
+from user_service.auth.mailed_token_desk import MailedTokenDesk
+from user_service.auth.own_token import OwnToken
+from user_service.auth.passwords import Passwords, open_passwords
+from user_service.auth.proofs import Proofs
 from user_service.auth.service import Authentication
 from user_service.auth.service_clients import ServiceClients
 from user_service.auth.service_tokens import ServiceTokenDesk
-from user_service.auth.signing_keys import KeyRing, open_key_ring
+from user_service.auth.session_tokens import SessionTokens
 from user_service.auth.tokens import TokenIssuer
+from user_service.derived_keys import DerivedKeys, derive_keys
+from user_service.events.archiving import audit_relay
+from user_service.institutions.administration import Administration
+from user_service.institutions.platform import make_platform
 from user_service.institutions.service import Institutions
+from user_service.members.granting import GrantAdmin, Granting
+from user_service.members.invitations import Joining
+from user_service.members.service import Members
+from user_service.notices.sending import notice_relay
+from user_service.oauth.service import KeyExchange
+from user_service.operators.appointing import invite_first_operator
+from user_service.password_resets.service import PasswordResets
+from user_service.second_factors.checking import Codes
+from user_service.second_factors.service import SecondFactors
+from user_service.sessions.service import Sessions
 from user_service.settings import UserSettings
+from user_service.signing_keys.keeper import KeyKeeper
+from user_service.signing_keys.ring import KeyRing
+from user_service.signing_keys.service import RotateSigningKey, SigningKeys
+from user_service.signing_keys.store import KeyStore
+from user_service.users.repository import EmailTakenError
 from user_service.users.service import Profiles
 
 MIGRATIONS = Path(__file__).parent / "migrations"
 DAY_MS = 86_400_000
+RELAY_TIMEOUT_S = 10.0
+RELAYS = "relays"
+_log = structlog.get_logger()
 
 
 @asynccontextmanager
 async def build(settings: UserSettings) -> AsyncIterator[State]:
     """Open everything, yield what requests use, close everything; raises `StartupError`."""
+    passphrase = settings.signing_key_passphrase.get_secret_value()
     async with (
         open_database(settings.database_url, migrations=MIGRATIONS) as database,
         open_passwords(workers=settings.password_workers, queue=settings.password_queue) as passwords,
     ):
-        keys = await open_key_ring(
-            database, passphrase=settings.signing_key_passphrase.get_secret_value(), now_ms=epoch_ms()
-        )
+        await _prepare_platform(database, settings.operator_email)
+        key_store = KeyStore(database, passphrase)
+        keys = await key_store.open(now_ms=epoch_ms())
+        keeper = KeyKeeper(keys, key_store, days=settings.signing_key_days)
         issuer = _issuer(settings, keys)
-        authentication = Authentication(
-            passwords,
-            issuer,
-            refresh_token_ms=settings.refresh_token_days * DAY_MS,
-            session_ms=settings.session_days * DAY_MS,
-        )
+        derived = await asyncio.to_thread(derive_keys, passphrase)
+        api_keys = ApiKeys(derived.api_keys)
+        await ConfiguredKeys(database, api_keys, settings).ensure(now_ms=epoch_ms())
+        feeds = AccessFeeds(derived.api_keys)
+        access = OwnAccess(database, feeds)
         expected = Expected(issuer=settings.token_issuer, audience=settings.token_audience)
-        yield {
-            "database": database,
-            "keys": keys,
-            "token_verifier": TokenVerifier(keys, expected=expected),
-            "authentication": authentication,
-            "institutions": Institutions(authentication),
-            "profiles": Profiles(passwords),
-            "service_tokens": ServiceTokenDesk(_clients(settings), issuer),
-            "readiness": {
-                "database_connected": database.connected,
-                "signing_key_loaded": keys.is_loaded,
-            },
+        tasks = AccountTasks(database)
+        keep_uses = partial(access.keep_uses, every_s=settings.access_poll_s)
+        loops = (keeper.keep, tasks.work, tasks.forget, keep_uses, access.keep_tidy)
+        async with _relaying(settings, issuer, derived), running(*loops):
+            yield {
+                "database": database,
+                "keys": keys,
+                "token_verifier": TokenVerifier(
+                    keys, expected=expected, access=access.state, catch_up=access.catch_up
+                ),
+                **_people(settings, issuer, passwords, derived),
+                **_administration(settings, key_store),
+                "service_tokens": ServiceTokenDesk(_clients(settings), issuer),
+                "access_feeds": feeds,
+                "api_keys": api_keys,
+                "key_exchange": KeyExchange(issuer, derived.api_keys),
+                "readiness": _readiness(database, keys),
+            }
+
+
+def _people(
+    settings: UserSettings, issuer: TokenIssuer, passwords: Passwords, derived: DerivedKeys
+) -> dict[str, object]:
+    """Return what serves people: how they get in, and what they see of themselves."""
+    attempts = Attempts(derived.attempts)
+    codes = Codes(derived)
+    desk = MailedTokenDesk(derived.mailed_tokens, attempts)
+    proofs = Proofs(passwords, attempts, codes)
+    tokens = _session_tokens(settings, issuer)
+    return {
+        "authentication": Authentication(passwords, attempts, codes, tokens),
+        "institutions": Institutions(passwords, tokens, settings.registration_tier),
+        "registration": settings.registration,
+        "profiles": Profiles(passwords, proofs),
+        "sessions": Sessions(),
+        "second_factors": SecondFactors(proofs),
+        "joining": Joining(desk, passwords, tokens),
+        "password_resets": PasswordResets(desk, passwords, attempts),
+    }
+
+
+def _administration(settings: UserSettings, key_store: KeyStore) -> dict[str, object]:
+    """Return what serves those who run an institution or the platform."""
+    members = Members()
+    four_eyes = FourEyes(
+        {
+            ApprovalAction.ROTATE_SIGNING_KEY: RotateSigningKey(key_store),
+            ApprovalAction.GRANT_ADMIN: GrantAdmin(members),
         }
+    )
+    return {
+        "administration": Administration(),
+        "members": members,
+        "granting": Granting(members, four_eyes),
+        "four_eyes": four_eyes,
+        "signing_keys": SigningKeys(four_eyes),
+    }
+
+
+@asynccontextmanager
+async def _relaying(settings: UserSettings, issuer: TokenIssuer, derived: DerivedKeys) -> AsyncIterator[None]:
+    """Tell log_service and alert_service what is in the outbox, on a database thread of their own.
+
+    Neither has to be there: what cannot be told waits, and user_service is ready without them.
+    """
+    async with AsyncExitStack() as stack:
+        writer = DatabaseWriter(writing_engine(settings.database_url), name=RELAYS)
+        stack.push_async_callback(writer.close)
+        token = OwnToken(issuer)
+        logs, alerts = [
+            await stack.enter_async_context(courier(url, timeout_s=RELAY_TIMEOUT_S))
+            for url in (settings.log_service_url, settings.alert_service_url)
+        ]
+        relays: tuple[Relay, ...] = (
+            audit_relay(writer, LogClient(logs, token)),
+            notice_relay(writer, NoticeClient(alerts, token), token_key=derived.mailed_tokens),
+        )
+        async with running(*(relay.run for relay in relays)):
+            yield
+
+
+def _readiness(database: Database, keys: KeyRing) -> Mapping[str, ReadinessCheck]:
+    return {"database_connected": database.connected, "signing_key_loaded": keys.is_loaded}
+
+
+async def _prepare_platform(database: Database, email: str) -> None:
+    """Make the platform's institution and invite its first operator; of processes that start together one does."""
+    async with database.sessions.begin() as session:
+        await make_platform(session, now_ms=epoch_ms())
+    if not email:
+        return
+    try:
+        async with database.sessions.begin() as session:
+            invited = await invite_first_operator(session, email=email, now_ms=epoch_ms())
+    except EmailTakenError:
+        _log.warning("operator.not_invited", reason="the address has an account")
+    else:
+        if invited:
+            _log.info("operator.invited")
 
 
 def _issuer(settings: UserSettings, keys: KeyRing) -> TokenIssuer:
@@ -63,6 +192,14 @@ def _issuer(settings: UserSettings, keys: KeyRing) -> TokenIssuer:
         audience=settings.token_audience,
         user_token_s=settings.access_token_s,
         service_token_s=settings.service_token_s,
+    )
+
+
+def _session_tokens(settings: UserSettings, issuer: TokenIssuer) -> SessionTokens:
+    return SessionTokens(
+        issuer,
+        refresh_token_ms=settings.refresh_token_days * DAY_MS,
+        session_ms=settings.session_days * DAY_MS,
     )
 
 

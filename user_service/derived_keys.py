@@ -23,6 +23,7 @@ class DerivedKeys:
     api_keys: bytes = field(repr=False)
     mailed_tokens: bytes = field(repr=False)
     recovery_codes: bytes = field(repr=False)
+    attempts: bytes = field(repr=False)
     second_factors: Fernet = field(repr=False)
 
 
@@ -37,6 +38,7 @@ def derive_keys(passphrase: str) -> DerivedKeys:
         api_keys=key_for("api keys"),
         mailed_tokens=key_for("mailed tokens"),
         recovery_codes=key_for("recovery codes"),
+        attempts=key_for("attempts"),
         second_factors=Fernet(base64.urlsafe_b64encode(key_for("second factors"))),
     )
 

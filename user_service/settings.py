@@ -1,8 +1,37 @@
 """What user_service is told."""
 
-from pydantic import Field, SecretStr
+import re
+from enum import StrEnum
+from typing import Annotated, Literal, Self
 
+from pydantic import AfterValidator, Field, SecretStr, model_validator
+
+from common.contracts.access import Tier
+from common.contracts.fields import Text
+from common.contracts.institutions import Currency, InstitutionMode
 from common.settings import PLACEHOLDER, ServiceSettings
+from user_service.users.email import EmailAddress
+
+
+class RegistrationPolicy(StrEnum):
+    """Who may register an institution."""
+
+    OPEN = "open"
+    CLOSED = "closed"
+
+
+_API_KEY = re.compile(r"[\x21-\x7e]{32,256}\Z")
+
+
+def _fit_for_a_header(key: SecretStr) -> SecretStr:
+    text = key.get_secret_value()
+    if text and not _API_KEY.match(text):
+        message = "an API key has 32 to 256 visible ASCII characters"
+        raise ValueError(message)
+    return key
+
+
+ConfiguredApiKey = Annotated[SecretStr, AfterValidator(_fit_for_a_header)]
 
 
 class UserSettings(ServiceSettings):
@@ -12,10 +41,23 @@ class UserSettings(ServiceSettings):
     database_url: str = Field(
         "sqlite:///var/user_service.db", description="where institutions, users, sessions and keys are kept"
     )
+    alert_service_url: str = Field("http://127.0.0.1:8003", description="where mails are asked for")
+    log_service_url: str = Field("http://127.0.0.1:8004", description="where identity records are archived")
     signing_key_passphrase: SecretStr = Field(
         SecretStr(PLACEHOLDER),
         min_length=8,
         description="encrypts the signing keys in the database; without it they cannot be used again",
+    )
+    registration: RegistrationPolicy = Field(
+        RegistrationPolicy.OPEN,
+        description="who registers institutions: open (everybody) or closed (operators)",
+    )
+    registration_tier: Tier = Field(Tier.STARTER, description="what a new institution is given")
+    operator_email: EmailAddress | Literal[""] = Field(
+        "", description="who is invited as first operator at a start without any; empty: nobody"
+    )
+    signing_key_days: int = Field(
+        90, ge=0, le=3650, description="days after which a new key signs tokens; 0: only when it is asked for"
     )
     access_token_s: int = Field(900, ge=60, le=3600, description="seconds a user's access token is valid")
     service_token_s: int = Field(900, ge=60, le=3600, description="seconds a service's access token is valid")
@@ -46,5 +88,26 @@ class UserSettings(ServiceSettings):
         SecretStr(""), description="secret of the operator's own tools; empty: they are refused"
     )
     service_client_secret: SecretStr = Field(
-        SecretStr(""), description="not used here: user_service calls no other service"
+        SecretStr(""), description="not used here: user_service signs its own token"
     )
+    frontend_api_key: ConfiguredApiKey = Field(
+        SecretStr(""), description="API key that may score, made at the first start; empty: none is made"
+    )
+    admin_api_key: ConfiguredApiKey = Field(
+        SecretStr(""),
+        description="API key with every scope a key may have, made at the first start; empty: none is made",
+    )
+    api_keys_institution: Text = Field(
+        "Default",
+        description="whose those two keys are: the id of an institution, or the name of one that is made for them",
+    )
+    api_keys_institution_mode: InstitutionMode = Field(
+        InstitutionMode.SANDBOX, description="live or sandbox, if it is made"
+    )
+    api_keys_institution_currency: Currency = Field("EUR", description="its base currency, if it is made")
+
+    @model_validator(mode="after")
+    def _keys_differ(self) -> Self:
+        if self.frontend_api_key.get_secret_value() and self.frontend_api_key == self.admin_api_key:
+            raise ValueError("FRONTEND_API_KEY and ADMIN_API_KEY are two different keys")
+        return self

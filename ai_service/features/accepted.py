@@ -39,7 +39,8 @@ class AcceptedTransaction:
     """What every later stage sees of a transaction.
 
     `amount_base_minor` is the amount in minor units of the institution's base currency; None when no rate is known.
-    `event_time_us` and `received_at_us` are the two times in microseconds since 1970-01-01 UTC.
+    `event_time_us` and `received_at_us` are the two times in microseconds since 1970-01-01 UTC. `access_is_stale` when
+    it was not heard for a minute whose rights have ended.
     """
 
     transaction: Transaction
@@ -48,6 +49,7 @@ class AcceptedTransaction:
     received_at: datetime
     accepted_by: str
     request_id: str
+    access_is_stale: bool = False
     timer: StageTimer = field(default_factory=StageTimer, compare=False)
     event_time_us: int = field(init=False, compare=False)
     received_at_us: int = field(init=False, compare=False)
@@ -76,9 +78,12 @@ def accept(
     now: datetime,
     accepted_by: str,
     request_id: str,
+    access_is_stale: bool = False,
 ) -> AcceptedTransaction:
     """Return `transaction` as accepted at `now`; raises `EventTimeAheadError`."""
-    accepted = AcceptedTransaction(transaction, institution, amount_base_minor, now, accepted_by, request_id)
+    accepted = AcceptedTransaction(
+        transaction, institution, amount_base_minor, now, accepted_by, request_id, access_is_stale
+    )
     if accepted.event_time_us - accepted.received_at_us > MAX_AHEAD_US:
         raise EventTimeAheadError
     return accepted

@@ -1,4 +1,5 @@
-from ai_service.scoring.tables import metadata
+from ai_service.scoring.tables import metadata as scoring
+from ai_service.usage.tables import metadata as usage
 from common.db import run_migrations
 
-run_migrations(metadata)
+run_migrations([scoring, usage])

@@ -12,6 +12,7 @@ from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from ai_service.scoring.deadline import DeadlineExceededError, Deadlines, seconds_allowed
 from ai_service.scoring.in_flight import Answer
+from common.auth.keys import TokenVerifier
 from common.auth.principal import Principal
 from common.clock import utc_now
 from common.contracts.tokens import Scope as TokenScope
@@ -26,7 +27,9 @@ _ROUTE: Final = SimpleNamespace(path=PATH)  # as FastAPI leaves it in the scope,
 _CONTENT_TYPE: Final = (b"content-type", b"application/json")
 _JSON_TYPES: Final = frozenset({b"application/json", b"application/json; charset=utf-8"})
 _REPLAY: Final = (b"idempotent-replay", b"true")
-_READ: Final = frozenset({b"authorization", b"content-type", b"content-encoding", b"x-deadline-ms"})
+_READ: Final = frozenset(
+    {b"authorization", b"x-api-key", b"content-type", b"content-encoding", b"x-deadline-ms"}
+)
 _BEARER: Final = b"Bearer "
 
 
@@ -55,6 +58,7 @@ class HotDoor:
         scope["route"] = _ROUTE
         add_facts(caller=caller.subject)
         try:
+            scope["state"]["rate_limits"].count_caller(scope, caller)
             answer = await scope["state"]["scorer"].score(
                 transaction, caller, now=utc_now(), request_id=request_id()
             )
@@ -109,9 +113,8 @@ def _understood(scope: Scope, message: Message) -> tuple[Transaction, Principal,
         return None
     if headers.get(b"content-type") not in _JSON_TYPES or b"content-encoding" in headers:
         return None
-    authorization, deadline = headers.get(b"authorization", b""), headers.get(b"x-deadline-ms")
-    caller = state["token_verifier"].remembered(authorization.removeprefix(_BEARER).decode("latin-1"))
-    if caller is None or not authorization.startswith(_BEARER):
+    caller, deadline = _caller(headers, state["token_verifier"]), headers.get(b"x-deadline-ms")
+    if caller is None:
         return None
     try:
         caller.require(TokenScope.SCORE_WRITE)
@@ -121,6 +124,16 @@ def _understood(scope: Scope, message: Message) -> tuple[Transaction, Principal,
         return read_model(message["body"], Transaction), caller, allowed_s
     except PlatformError:
         return None
+
+
+def _caller(headers: dict[bytes, bytes], verifier: TokenVerifier) -> Principal | None:
+    """Return who holds the one credential, an API key or a token that was verified before."""
+    authorization, api_key = headers.get(b"authorization"), headers.get(b"x-api-key")
+    if authorization is None:
+        return None if api_key is None else verifier.holder_of(api_key)
+    if api_key is not None or not authorization.startswith(_BEARER):
+        return None
+    return verifier.remembered(authorization.removeprefix(_BEARER).decode("latin-1"))
 
 
 def _headers(scope: Scope) -> dict[bytes, bytes] | None:

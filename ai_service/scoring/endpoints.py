@@ -23,7 +23,7 @@ from common.strict_json import StrictRoute
 MAX_PAGE = 200
 router = APIRouter(prefix="/v1", route_class=StrictRoute, responses=PROBLEMS)
 
-CanScore = Annotated[Principal, Depends(require_scope(Scope.SCORE_WRITE))]
+CanScore = Annotated[Principal, Depends(require_scope(Scope.SCORE_WRITE, while_stale=True))]
 CanRead = Annotated[Principal, Depends(require_scope(Scope.DECISIONS_READ))]
 
 

@@ -6,6 +6,7 @@ from datetime import datetime
 from ai_service.clients.geoip import GeoIpClient
 from ai_service.clients.rates import RatesClient
 from ai_service.features.accepted import AcceptedTransaction, accept
+from common.auth.access import AccessState
 from common.auth.principal import Principal
 from common.contracts.geoip import GeoLocation, GeoStatus
 from common.contracts.transactions import Transaction
@@ -20,6 +21,7 @@ class Enrichment:
 
     rates: RatesClient
     geoip: GeoIpClient
+    access: AccessState
 
     def accept(
         self, transaction: Transaction, caller: Principal, *, now: datetime, request_id: str
@@ -39,6 +41,7 @@ class Enrichment:
             now=now,
             accepted_by=caller.subject,
             request_id=request_id,
+            access_is_stale=self.access.is_stale,
         )
 
     async def locate(self, accepted: AcceptedTransaction) -> GeoLocation:

@@ -7,8 +7,6 @@ from typing import Any, TypeVar
 
 from ai_service.clients.alerts import TARGET as ALERT
 from ai_service.clients.alerts import AlertClient
-from ai_service.clients.logs import TARGET as AUDIT
-from ai_service.clients.logs import LogClient
 from ai_service.features.store import VelocityStore
 from ai_service.scoring.in_flight import Answer, TransactionIdReusedError
 from ai_service.scoring.record import (
@@ -21,8 +19,11 @@ from ai_service.scoring.record import (
 from ai_service.scoring.repository import AlreadySaved
 from ai_service.scoring.saving import Saved, forget_told, save_batch
 from ai_service.scoring.telling import SLOW_S, Telling
+from ai_service.usage.service import UsageMeter
 from common.batches import Results
 from common.circuit import Circuit
+from common.clients.logs import TARGET as AUDIT
+from common.clients.logs import LogClient
 from common.contracts.decisions import Deliveries, DeliveryStatus
 from common.delivery import Delivery
 from common.failpoints import failpoint
@@ -47,6 +48,7 @@ class Publisher:
         logs: LogClient,
         circuits: Mapping[str, Circuit],
         velocity: VelocityStore,
+        usage: UsageMeter,
     ) -> None:
         self._writer = writer
         self._alerts = alerts
@@ -54,6 +56,7 @@ class Publisher:
         self._alert_telling = Telling(ALERT, circuits[ALERT])
         self._audit_telling = Telling(AUDIT, circuits[AUDIT])
         self._velocity = velocity
+        self._usage = usage
         self._told: dict[str, set[str]] = {ALERT: set(), AUDIT: set()}
 
     async def publish(self, drafts: Sequence[Draft]) -> Results[Answer] | asyncio.Task[Results[Answer]]:
@@ -108,11 +111,12 @@ class Publisher:
         inline = [
             telling.target for telling in (self._alert_telling, self._audit_telling) if telling.is_worth_it
         ]
-        saved = await self._committed(partial(save_batch, drafts=drafts, inline=inline))
+        saved = await self._committed(partial(save_batch, drafts=drafts, usage=self._usage, inline=inline))
+        self._usage.committed(saved.usage)
         failpoint("decisions.after_commit")
         for draft in drafts:
             self._velocity.saved(draft.accepted.institution_id, [draft.accepted.transaction.transaction_id])
-        return saved
+        return saved.entries
 
     async def _committed(self, write: Callable[..., ResultT]) -> ResultT:
         """Run `write` in one transaction that also takes away what was told; a failed one changes nothing."""

@@ -161,6 +161,8 @@ def degradations(
         missing.append(Degradation.FX)
     if any(hit.error for hit in decision.rule_hits):
         missing.append(Degradation.RULES)
+    if accepted.access_is_stale:
+        missing.append(Degradation.REVOCATION)
     return missing
 
 

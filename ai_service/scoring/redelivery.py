@@ -6,11 +6,11 @@ from typing import TypeVar
 
 from ai_service.clients.alerts import TARGET as ALERT
 from ai_service.clients.alerts import AlertClient
-from ai_service.clients.logs import TARGET as AUDIT
-from ai_service.clients.logs import LogClient
 from ai_service.scoring import repository
 from ai_service.scoring.record import alert_request, parse_record, saved_audit_record
 from ai_service.scoring.tables import outbox
+from common.clients.logs import TARGET as AUDIT
+from common.clients.logs import LogClient
 from common.delivery import Delivery
 from common.outbox import Outbox
 from common.relay import InlineSender, Relay, Send

@@ -7,9 +7,9 @@ from typing import Any
 from sqlalchemy import Connection, Select, select, tuple_
 
 from ai_service.clients.alerts import TARGET as ALERT
-from ai_service.clients.logs import TARGET as AUDIT
 from ai_service.scoring.record import parse_record, scored_transaction
 from ai_service.scoring.tables import decision_sequences, decisions, outbox
+from common.clients.logs import TARGET as AUDIT
 from common.contracts.decisions import Deliveries, DeliveryStatus, ScoredTransaction
 from common.outbox import Outbox
 from common.tenancy import of_every_tenant, of_tenant

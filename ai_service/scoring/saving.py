@@ -1,7 +1,7 @@
 """Saves decisions: one commit for a batch, with keys, numbers and outbox rows."""
 
 from collections import Counter
-from collections.abc import Collection, Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 
 from sqlalchemy import ClauseElement, Connection, select, tuple_
@@ -9,11 +9,13 @@ from sqlalchemy.dialects import postgresql, sqlite
 from sqlalchemy.engine import Dialect
 
 from ai_service.clients.alerts import TARGET as ALERT
-from ai_service.clients.logs import TARGET as AUDIT
 from ai_service.scoring.record import Draft
 from ai_service.scoring.repository import AlreadySaved, pending_targets
 from ai_service.scoring.tables import decision_sequences, decisions, idempotency_keys, outbox
+from ai_service.usage.policy import month_of
+from ai_service.usage.service import Counted, UsageMeter
 from common.bulk import BulkInsert, PreparedStatement, Row
+from common.clients.logs import TARGET as AUDIT
 from common.clock import epoch_ms
 from common.failpoints import failpoint
 from common.outbox import LEASE_MS, Outbox, OutboxEntry
@@ -33,10 +35,23 @@ class Saved:
     body: bytes
 
 
+@dataclass(slots=True)
+class SavedBatch:
+    """What became of each draft of a batch, and what its new decisions count for."""
+
+    entries: list[Saved | AlreadySaved]
+    usage: Counted
+
+
 def save_batch(
-    connection: Connection, drafts: Sequence[Draft], told: Told, *, inline: Collection[str] = (ALERT, AUDIT)
-) -> list[Saved | AlreadySaved]:
-    """Write a batch in the running transaction: keys, decisions, outbox rows; `told` rows go away.
+    connection: Connection,
+    drafts: Sequence[Draft],
+    told: Told,
+    *,
+    usage: UsageMeter,
+    inline: Collection[str] = (ALERT, AUDIT),
+) -> SavedBatch:
+    """Write a batch in the running transaction: keys, decisions, their use, outbox rows; `told` rows go away.
 
     Rows of the targets in `inline` are leased to the one who tells them next; the others are the relay's at once.
 
@@ -52,10 +67,11 @@ def save_batch(
         if draft.decision_id in fresh
     }
     _insert_decisions(connection, list(saved.values()), inline)
+    counted = usage.count(connection, _made(saved.values()), now_ms=epoch_ms())
     repeats = [draft for draft in drafts if draft.decision_id not in fresh]
     earlier = _already_saved(connection, repeats) if repeats else {}
     failpoint("decisions.before_commit")
-    return [saved.get(draft.decision_id) or earlier[_key(draft)] for draft in drafts]
+    return SavedBatch([saved.get(draft.decision_id) or earlier[_key(draft)] for draft in drafts], counted)
 
 
 def warm_up(connection: Connection) -> None:
@@ -98,6 +114,11 @@ def _take_numbers(connection: Connection, fresh: Sequence[Draft]) -> dict[str, I
         last = _advance.run(connection, (institution_id, count)).fetchone()[0]
         numbers[institution_id] = iter(range(last - count + 1, last + 1))
     return numbers
+
+
+def _made(saved: Iterable[Saved]) -> Counter[tuple[str, str]]:
+    """Count new decisions by institution and month."""
+    return Counter((each.draft.accepted.institution_id, month_of(each.draft.created_at)) for each in saved)
 
 
 def _advancing(dialect: Dialect, _rows: int) -> ClauseElement:

@@ -9,6 +9,7 @@ from ai_service.scoring.enrichment import Enrichment
 from ai_service.scoring.in_flight import Answer, InFlight
 from ai_service.scoring.publisher import Publisher
 from ai_service.scoring.record import Draft
+from ai_service.usage.service import UsageMeter
 from common.admission import Admission
 from common.auth.principal import Principal
 from common.batches import Batches, Results
@@ -21,13 +22,20 @@ class TransactionScorer:
     """Scores transactions; every door of this service leads here."""
 
     def __init__(
-        self, enrichment: Enrichment, deciding: Deciding, publisher: Publisher, *, max_waiting: int
+        self,
+        enrichment: Enrichment,
+        deciding: Deciding,
+        publisher: Publisher,
+        usage: UsageMeter,
+        *,
+        max_waiting: int,
     ) -> None:
         self.admission = Admission(work="score", most=max_waiting)
         self.publisher = publisher
         self._in_flight = InFlight()
         self._enrichment = enrichment
         self._deciding = deciding
+        self._usage = usage
         self._batches: Batches[Located, Answer] = Batches(
             self._decide_save_tell, name="decisions", max_batch=MAX_TOGETHER, max_waiting=max_waiting
         )
@@ -37,12 +45,16 @@ class TransactionScorer:
     ) -> Answer:
         """Score one transaction, save the decision, then tell the other services.
 
-        Raises `TransactionIdReusedError`, `EventTimeAheadError`, `OverloadedError`, and what the database raised. A
-        caller may go away: what was begun is finished.
+        Raises `TransactionIdReusedError`, `EventTimeAheadError`, `QuotaExceededError`, `OverloadedError`, and what the
+        database raised. A caller may go away: what was begun is finished.
         """
         if running := self._in_flight.find(caller.institution_id, transaction):  # the same id is being scored
             return await running
-        with self.admission.place(), self._in_flight.entry(caller.institution_id, transaction) as entry:
+        with (
+            self._usage.place(caller.institution_id, now=now),
+            self.admission.place(),
+            self._in_flight.entry(caller.institution_id, transaction) as entry,
+        ):
             accepted = self._enrichment.accept(transaction, caller, now=now, request_id=request_id)
             location = await self._enrichment.locate(accepted)
             return entry.set(await self._batches.submit((accepted, location)))

@@ -7,11 +7,12 @@ from common.contracts.fields import Contract, Timestamp
 
 
 class MailState(StrEnum):
-    """What became of the mail that tells an alert."""
+    """What became of a mail, or of one of its addresses. Alerts never expire; notices may."""
 
     PENDING = "pending"
     DELIVERED = "delivered"
     DEAD_LETTER = "dead_letter"
+    EXPIRED = "expired"
 
 
 class RecipientStatus(Contract):

@@ -1,24 +1,17 @@
 """Writes the mail that tells alerts. Pure: the same alerts, recipients and time give the same message."""
 
-import re
 from collections import Counter
 from collections.abc import Sequence
-from datetime import datetime
 from email.message import EmailMessage
-from email.policy import SMTP
-from email.utils import format_datetime
-from functools import cache
 from typing import Any
 from urllib.parse import quote
 
-from jinja2 import Environment, PackageLoader, StrictUndefined, select_autoescape
-
+from alert_service.notifications.envelope import Envelope, compose, one_line
 from common.contracts.alerts import AlertRequest
 from common.contracts.currencies import EXPONENTS
 from common.contracts.decisions import Outcome, ReasonSource
 from common.contracts.institutions import InstitutionMode
 
-_NOT_IN_BOUNDARY = re.compile(r"[^A-Za-z0-9_]")
 _PAST = {
     Outcome.APPROVE: "approved but flagged",
     Outcome.CHALLENGE: "challenged",
@@ -34,35 +27,16 @@ _COLOURS = {
 
 
 def build_message(
-    alerts: Sequence[AlertRequest],
-    *,
-    institution_name: str,
-    message_id: str,
-    sender: str,
-    recipients: Sequence[str],
-    link: str,
-    written_at: datetime,
+    alerts: Sequence[AlertRequest], envelope: Envelope, *, institution_name: str, link: str
 ) -> EmailMessage:
-    """Return one mail for all `alerts` of one institution; its Message-ID and Date do not change with retries."""
-    message = EmailMessage(policy=SMTP.clone(max_line_length=200))
-    message["Subject"] = subject(alerts)
-    message["From"] = sender
-    message["To"] = _written_recipients(recipients)
-    message["Date"] = format_datetime(written_at)
-    message["Message-ID"] = message_id
-    message["Auto-Submitted"] = "auto-generated"
+    """Return one mail for all `alerts` of one institution."""
     words = {
-        "institution_name": _one_line(institution_name) or "your institution",
+        "institution_name": one_line(institution_name) or "your institution",
         "sandbox": _is_sandbox(alerts),
         "summary": _summary(alerts),
         "alerts": [_shown(alert, link) for alert in alerts],
     }
-    message.set_content(_templates().get_template("alerts.txt").render(words))
-    message.add_alternative(_templates().get_template("alerts.html").render(words), subtype="html")
-    message.set_boundary(
-        "=_" + _NOT_IN_BOUNDARY.sub("", message_id)
-    )  # a chosen one, not a new one for each try
-    return message
+    return compose(envelope, subject=subject(alerts), template="alerts", words=words)
 
 
 def subject(alerts: Sequence[AlertRequest]) -> str:
@@ -75,7 +49,7 @@ def subject(alerts: Sequence[AlertRequest]) -> str:
 
 
 def _headline(alert: AlertRequest) -> str:
-    kind = _one_line(alert.transaction_type).capitalize()
+    kind = one_line(alert.transaction_type).capitalize()
     return f"{kind} {_what_happened(alert)}"
 
 
@@ -94,17 +68,7 @@ def _summary(alerts: Sequence[AlertRequest]) -> str:
 def _money(alert: AlertRequest) -> str:
     """Write the amount with all decimals of its currency and none beyond what was sent."""
     decimals = max(EXPONENTS.get(alert.currency, 0), -int(alert.amount.normalize().as_tuple().exponent))
-    return f"{_one_line(alert.currency)} {alert.amount:.{decimals}f}"
-
-
-def _one_line(text: str) -> str:
-    """Return `text` without anything that ends a line or hides: headers and plain text are made of it."""
-    return " ".join("".join(each if each.isprintable() else " " for each in text).split())
-
-
-def _written_recipients(recipients: Sequence[str]) -> str:
-    """Return the To header; addresses beyond ASCII get the mail, but only some servers take them in a header."""
-    return ", ".join(each for each in recipients if each.isascii()) or "undisclosed-recipients:;"
+    return f"{one_line(alert.currency)} {alert.amount:.{decimals}f}"
 
 
 def _shown(alert: AlertRequest, link: str) -> dict[str, Any]:
@@ -116,9 +80,9 @@ def _shown(alert: AlertRequest, link: str) -> dict[str, Any]:
         "event_time": alert.event_time.isoformat(sep=" ", timespec="seconds"),
         "risk": f"{alert.risk_score} of 100 ({alert.risk_level.value})",
         "probability": f"{alert.fraud_probability:.1%}",
-        "country": _one_line(alert.country or "unknown"),
-        "customer_id": _one_line(alert.customer_id),
-        "transaction_id": _one_line(alert.transaction_id),
+        "country": one_line(alert.country or "unknown"),
+        "customer_id": one_line(alert.customer_id),
+        "transaction_id": one_line(alert.transaction_id),
         "decision_id": alert.decision_id,
         "alert_id": alert.alert_id,
         "reasons": [_reason(reason.source, reason.message, reason.code) for reason in alert.reasons],
@@ -129,21 +93,10 @@ def _shown(alert: AlertRequest, link: str) -> dict[str, Any]:
 def _reason(source: ReasonSource, message: str, code: str) -> dict[str, str]:
     return {
         "source": "Rule" if source is ReasonSource.RULE else source.value.capitalize(),
-        "message": _one_line(message),
+        "message": one_line(message),
         "code": code,
     }
 
 
 def _is_sandbox(alerts: Sequence[AlertRequest]) -> bool:
     return all(alert.institution.mode is InstitutionMode.SANDBOX for alert in alerts)
-
-
-@cache
-def _templates() -> Environment:
-    return Environment(
-        loader=PackageLoader("alert_service.notifications"),
-        autoescape=select_autoescape(["html"]),
-        undefined=StrictUndefined,
-        trim_blocks=True,
-        lstrip_blocks=True,
-    )

@@ -7,6 +7,7 @@ from alert_service.alerts.schemas import MailState
 
 PERMANENT_FROM = 500
 NOBODY_KNOWN = "nobody is known to send this to"
+EXPIRED = "it was of no use any more"
 
 
 @dataclass(frozen=True, slots=True)
@@ -89,6 +90,16 @@ def with_nobody_to_ask(told: Mapping[str, MailState], *, somebody_is_known: bool
     if somebody_is_known:
         return AfterAttempt(MailState.DEAD_LETTER, {}, "no address is left that takes mail")
     return AfterAttempt(MailState.PENDING, {}, NOBODY_KNOWN)
+
+
+def expired(told: Mapping[str, MailState]) -> AfterAttempt:
+    """Return what it means that a mail is of no use any more: who did not get it yet never will."""
+    late = {
+        address: (MailState.EXPIRED, EXPIRED) for address, state in told.items() if state is MailState.PENDING
+    }
+    if MailState.DELIVERED in told.values():
+        return AfterAttempt(MailState.DELIVERED, late, None)
+    return AfterAttempt(MailState.EXPIRED, late, EXPIRED)
 
 
 def _joined(states: Iterable[MailState], *, delivered_before: bool) -> MailState:

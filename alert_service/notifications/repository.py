@@ -1,19 +1,18 @@
-"""Mails in the database: which alerts share one, when it is due, what became of it."""
+"""Mails in the database: what each tells, when it is due, what became of it."""
 
 from collections import Counter
 from collections.abc import Collection, Mapping, Sequence
-from dataclasses import dataclass
 
 from sqlalchemy import Connection, delete, func, select, update
 from sqlalchemy.sql import ColumnElement
 
 from alert_service.alerts.schemas import MailState
 from alert_service.alerts.tables import alerts
-from alert_service.notifications.addressees import NOT_AN_ADDRESS, Addressees, addressees
 from alert_service.notifications.grouping import Waiting, mails_to_make
+from alert_service.notifications.letters_repository import set_recipient
+from alert_service.notifications.mail import Mail
 from alert_service.notifications.outcomes import AfterAttempt
-from alert_service.notifications.tables import mail_recipients, mails
-from common.db import insert_ignoring_repeats
+from alert_service.notifications.tables import mails
 from common.ids import new_id
 from common.tenancy import of_every_tenant, of_tenant
 
@@ -23,27 +22,6 @@ _MAILER = "the mailer sends the mails of all"
 _MEASURED = "what waits is measured for all together"
 _IS_PENDING = mails.c.state == MailState.PENDING.value
 _IS_UNTOLD = mails.c.delivered_at_ms.is_(None)
-
-
-@dataclass(frozen=True, slots=True)
-class Mail:
-    """A mail that this process may send now."""
-
-    mail_id: str
-    institution_id: str
-    message_id: str
-    attempts: int
-    created_at_ms: int
-
-
-@dataclass(frozen=True, slots=True)
-class Letter:
-    """What goes into a mail and to whom: `everybody` is written in it, `addressees.to` still has to get it."""
-
-    alerts: Sequence[bytes]
-    addressees: Addressees
-    told: Mapping[str, MailState]
-    everybody: tuple[str, ...]
 
 
 def waiting_alerts(connection: Connection) -> list[Waiting]:
@@ -63,7 +41,7 @@ def waiting_alerts(connection: Connection) -> list[Waiting]:
     untold: Counter[str] = Counter()
     mailed = (
         select(mails.c.institution_id, func.count())
-        .where(_IS_PENDING, _IS_UNTOLD)
+        .where(_IS_PENDING, _IS_UNTOLD, mails.c.notice_id.is_(None))
         .group_by(mails.c.institution_id)
     )
     for institution_id, count in connection.execute(of_every_tenant(mailed, _MAILER)):
@@ -100,6 +78,29 @@ def make_mails(
             )
 
 
+def add_mails(
+    connection: Connection, wanted: Sequence[tuple[str, str | None]], *, now_ms: int, domain: str
+) -> list[str]:
+    """Write a mail for each institution and notice (None: alerts) in `wanted`, due now; return their ids."""
+    mail_ids = [new_id("mail") for _ in wanted]
+    rows = [
+        {
+            "mail_id": mail_id,
+            "institution_id": institution_id,
+            "message_id": f"<{mail_id}@{domain}>",
+            "state": MailState.PENDING.value,
+            "attempts": 0,
+            "due_at_ms": now_ms,
+            "leased_until_ms": 0,
+            "created_at_ms": now_ms,
+            "notice_id": notice_id,
+        }
+        for mail_id, (institution_id, notice_id) in zip(mail_ids, wanted, strict=True)
+    ]
+    connection.execute(mails.insert(), rows)
+    return mail_ids
+
+
 def claim(
     connection: Connection,
     *,
@@ -127,6 +128,7 @@ def claim(
             mails.c.message_id,
             mails.c.attempts,
             mails.c.created_at_ms,
+            mails.c.notice_id,
         )
     )
     return [Mail(*row) for row in connection.execute(of_every_tenant(leasing, _MAILER))]
@@ -150,35 +152,12 @@ def give_back(connection: Connection, mail_ids: Collection[str]) -> None:
         connection.execute(of_every_tenant(ending, _MAILER))
 
 
-def write_letter(connection: Connection, mail: Mail, admins: Sequence[str]) -> Letter:
-    """Note to whom a mail goes, given who is an admin now, and return what is needed to write and send it."""
-    mail_id = mail.mail_id
-    told = _told(connection, mail)
-    found = addressees(admins, told)
-    if found.new:
-        connection.execute(
-            insert_ignoring_repeats(connection, mail_recipients),
-            [{"mail_id": mail_id, "email": each, "state": MailState.PENDING.value} for each in found.new],
-        )
-    for address in found.odd:
-        _set_recipient(connection, mail, address, MailState.DEAD_LETTER, NOT_AN_ADDRESS)
-    if found.gone:
-        leaving = delete(mail_recipients).where(
-            mail_recipients.c.mail_id == mail_id, mail_recipients.c.email.in_(found.gone)
-        )
-        connection.execute(of_tenant(mail.institution_id, leaving))
-    query = select(alerts.c.body).where(alerts.c.mail_id == mail_id).order_by(alerts.c.number)
-    bodies = connection.scalars(of_tenant(mail.institution_id, query)).all()
-    everybody = tuple(sorted({*told, *found.new} - {*found.gone, *found.odd}))
-    return Letter(bodies, found, told, everybody)
-
-
 def finish_attempt(
     connection: Connection, mail: Mail, result: AfterAttempt, *, now_ms: int, retry_ms: int
 ) -> None:
     """Write down what an attempt came to; a mail that is still pending is due again after `retry_ms`."""
     for address, (state, error) in result.recipients.items():
-        _set_recipient(connection, mail, address, state, error)
+        set_recipient(connection, mail, address, state, error)
     finishing = (
         update(mails)
         .where(mails.c.mail_id == mail.mail_id)
@@ -233,19 +212,7 @@ def _numbers(connection: Connection, institution_id: str, *, limit: int) -> Sequ
 def _make_mail(
     connection: Connection, institution_id: str, numbers: Sequence[int], *, now_ms: int, domain: str
 ) -> None:
-    mail_id = new_id("mail")
-    connection.execute(
-        mails.insert().values(
-            mail_id=mail_id,
-            institution_id=institution_id,
-            message_id=f"<{mail_id}@{domain}>",
-            state=MailState.PENDING.value,
-            attempts=0,
-            due_at_ms=now_ms,
-            leased_until_ms=0,
-            created_at_ms=now_ms,
-        )
-    )
+    (mail_id,) = add_mails(connection, [(institution_id, None)], now_ms=now_ms, domain=domain)
     taking = (
         update(alerts).where(alerts.c.number.in_(numbers), alerts.c.mail_id.is_(None)).values(mail_id=mail_id)
     )
@@ -279,22 +246,3 @@ def _chosen(
             taken[row.institution_id] += 1
             chosen.append(row.mail_id)
     return chosen
-
-
-def _told(connection: Connection, mail: Mail) -> dict[str, MailState]:
-    query = select(mail_recipients.c.email, mail_recipients.c.state).where(
-        mail_recipients.c.mail_id == mail.mail_id
-    )
-    rows = connection.execute(of_tenant(mail.institution_id, query)).all()
-    return {row.email: MailState(row.state) for row in rows}
-
-
-def _set_recipient(
-    connection: Connection, mail: Mail, address: str, state: MailState, error: str | None
-) -> None:
-    setting = (
-        update(mail_recipients)
-        .where(mail_recipients.c.mail_id == mail.mail_id, mail_recipients.c.email == address)
-        .values(state=state.value, last_error=None if error is None else error[:200])
-    )
-    connection.execute(of_tenant(mail.institution_id, setting))

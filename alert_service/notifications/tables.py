@@ -1,4 +1,4 @@
-"""Mails: which alerts share one, to whom it goes, and what became of it."""
+"""Mails, each of alerts or of one notice: to whom it goes, and what became of it."""
 
 from sqlalchemy import BigInteger, Column, ForeignKey, Index, Integer, String, Table, Text
 
@@ -20,7 +20,9 @@ mails = Table(
     Column("created_at_ms", BigInteger, nullable=False),
     Column("delivered_at_ms", BigInteger),  # when somebody first got it
     Column("last_error", String(200)),
+    Column("notice_id", String(64), ForeignKey("notices.notice_id")),  # null: it tells alerts
     Index("mails_due", "state", "due_at_ms"),
+    Index("mails_of_notices", "notice_id", unique=True),
 )
 
 mail_recipients = Table(

@@ -12,11 +12,15 @@ import ai_service.bootstrap
 import log_service.bootstrap
 from ai_service.scoring.record import Draft, saved_audit_record
 from ai_service.scoring.saving import Saved, save_batch
+from ai_service.scoring.tables import outbox
+from ai_service.usage.service import UsageMeter
 from bench.errors import BenchError
 from bench.figures import Figure
 from bench.parts.timing import collected
 from common.contracts.audit_records import AuditBatch
 from common.db import migrate, writing_engine
+from common.outbox import Outbox
+from common.rate_limits.limiting import NoAllowances
 from common.writer import DatabaseWriter
 from log_service.archive.repository import Amount
 from log_service.archive.spool import AuditSpool
@@ -46,6 +50,7 @@ async def _commit(folder: Path, drafts: Sequence[Draft], saved: list[Saved]) -> 
     url = f"sqlite:///{folder / 'ai_service.db'}"
     migrate(url, migrations=ai_service.bootstrap.MIGRATIONS)
     writer = DatabaseWriter(writing_engine(url))
+    usage = UsageMeter(NoAllowances(), Outbox(outbox))
     begin, found = 0, []
     for size, count in BATCHES.items():
         chunks = [drafts[begin + size * number : begin + size * (number + 1)] for number in range(count)]
@@ -53,8 +58,8 @@ async def _commit(folder: Path, drafts: Sequence[Draft], saved: list[Saved]) -> 
         with collected():
             started = time.perf_counter()
             for chunk in chunks:
-                entries = await writer.run(lambda c, chunk=chunk: save_batch(c, chunk, {}))  # type: ignore[misc]
-                saved += [entry for entry in entries if isinstance(entry, Saved)]
+                batch = await writer.run(lambda c, chunk=chunk: save_batch(c, chunk, {}, usage=usage))  # type: ignore[misc]
+                saved += [entry for entry in batch.entries if isinstance(entry, Saved)]
             found.append((size, (time.perf_counter() - started) * 1e6 / (size * count)))
     await writer.close()
     return found
@@ -77,7 +82,7 @@ async def _archive(folder: Path, saved: Sequence[Saved]) -> tuple[float, float]:
     with collected():
         started = time.perf_counter()
         for batch in batches:
-            await spool.accept(batch.records)
+            await spool.accept(batch.records, writer="ai_service")
         accept_s = time.perf_counter() - started
     await writer.close()
     return parse_s * 1e6 / len(records), accept_s * 1e6 / len(records)

@@ -186,7 +186,7 @@ def _scopes(value: object) -> frozenset[str]:
 def _institution(claims: Mapping[str, Any]) -> Institution:
     try:
         return Institution(
-            institution_id=claims["institution_id"],
+            institution_id=_id(claims["institution_id"]),
             mode=claims["institution_mode"],
             base_currency=claims["base_currency"],
         )

@@ -3,7 +3,7 @@
 import asyncio
 import time
 from collections import OrderedDict
-from collections.abc import Callable, Mapping
+from collections.abc import Awaitable, Callable, Mapping
 from contextlib import suppress
 from typing import Protocol
 
@@ -13,10 +13,11 @@ from jose import jwk
 from jose.exceptions import JOSEError
 from prometheus_client import Gauge
 
+from common.auth.access import AccessState
 from common.auth.gate import Expected, key_id, open_token
 from common.auth.principal import Principal, UnauthenticatedError
 from common.clock import epoch_ms
-from common.contracts.tokens import ALGORITHM
+from common.contracts.tokens import ALGORITHM, TokenUse
 from common.errors import UnavailableError
 
 REFRESH_S = 60.0
@@ -35,6 +36,10 @@ class KeySource(Protocol):
 
     async def find(self, kid: str) -> Mapping[str, str]:
         """Return the public key named `kid`; raises `UnauthenticatedError`."""
+        ...
+
+    def has(self, kid: str) -> bool:
+        """Say whether the key named `kid` is known and not retired."""
         ...
 
 
@@ -65,6 +70,10 @@ class PublicKeys:
         if kid not in self._keys:
             raise UnauthenticatedError
         return self._keys[kid]
+
+    def has(self, kid: str) -> bool:
+        """Say whether the key named `kid` was in the last key set."""
+        return kid in self._keys
 
     async def refresh(self) -> bool:
         """Fetch the key set, once for all who ask meanwhile; return whether it is now known."""
@@ -112,30 +121,78 @@ class PublicKeys:
 
 
 class TokenVerifier:
-    """Turns a bearer token into a principal, remembering those it has verified until they expire."""
+    """Turns a credential into a principal, remembering tokens it has verified until they or their keys end.
 
-    def __init__(self, keys: KeySource, *, expected: Expected, max_remembered: int = MAX_REMEMBERED) -> None:
+    Whoever it returns still has their rights, as far as `access` knows; `catch_up` brings that up to date, where it is
+    not kept so anyway.
+    """
+
+    def __init__(
+        self,
+        keys: KeySource,
+        *,
+        expected: Expected,
+        access: AccessState | None = None,
+        catch_up: Callable[[], Awaitable[None]] | None = None,
+        max_remembered: int = MAX_REMEMBERED,
+    ) -> None:
+        self.access = access or AccessState(goes_stale=False)
         self._keys = keys
+        self._catch_up = catch_up
         self._max_remembered = max_remembered
         self._expected = expected
-        self._remembered: OrderedDict[str, Principal] = OrderedDict()
+        self._remembered: OrderedDict[str, tuple[str, Principal]] = OrderedDict()
 
     def remembered(self, token: str) -> Principal | None:
-        """Return who holds `token` if it was verified before and has not expired."""
+        """Return who holds `token` if it was verified before, has not expired, and nothing ended its rights."""
+        known = self._unexpired(token)
+        if known is None or not self.access.loaded or not self.access.admits(known):
+            return None
+        return known
+
+    def holder_of(self, api_key: bytes) -> Principal | None:
+        """Return who holds an API key, None where it is not a good one or no key is known yet."""
+        return self.access.holder_of(api_key) if self.access.loaded else None
+
+    async def verify(self, token: str) -> Principal:
+        """Return who holds `token`; raises `UnauthenticatedError`, `UnavailableError` while too little is known."""
+        principal = self._unexpired(token) or await self._opened(token)
+        if principal.use is not TokenUse.SERVICE:
+            await self._be_up_to_date()
+            if not self.access.admits(principal):
+                raise UnauthenticatedError
+        return principal
+
+    async def verify_key(self, api_key: bytes) -> Principal:
+        """Return who holds an API key; raises `UnauthenticatedError`, `UnavailableError` while none is known."""
+        await self._be_up_to_date()
+        holder = self.access.holder_of(api_key)
+        if holder is None:
+            raise UnauthenticatedError
+        return holder
+
+    async def _be_up_to_date(self) -> None:
+        if self._catch_up is not None:
+            await self._catch_up()
+        if not self.access.loaded:
+            raise UnavailableError("It is not known yet who may get in.")
+
+    def _unexpired(self, token: str) -> Principal | None:
         known = self._remembered.get(token)
-        if known is None or known.expires_at > epoch_ms() // 1000:
-            return known
+        if known is None:
+            return None
+        kid, principal = known
+        if principal.expires_at > epoch_ms() // 1000 and self._keys.has(kid):
+            return principal
         del self._remembered[token]
         return None
 
-    async def verify(self, token: str) -> Principal:
-        """Return who holds `token`; raises `UnauthenticatedError`."""
-        if known := self.remembered(token):
-            return known
+    async def _opened(self, token: str) -> Principal:
         now = epoch_ms() // 1000
-        key = await self._keys.find(key_id(token))
+        kid = key_id(token)
+        key = await self._keys.find(kid)
         principal = open_token(token, key, expected=self._expected, now=now)
-        self._remembered[token] = principal
+        self._remembered[token] = (kid, principal)
         if len(self._remembered) > self._max_remembered:
             self._remembered.popitem(last=False)
         return principal

@@ -61,6 +61,11 @@ class Principal:
         if self.institution is None or scope.value not in self.scopes:
             raise ForbiddenError
 
+    def require_person(self) -> None:
+        """Raise `ForbiddenError` unless a person is calling: what is about themselves has no meaning for a program."""
+        if self.use is not TokenUse.USER:
+            raise ForbiddenError
+
     def require_service(self, scope: Scope) -> None:
         """Raise `ForbiddenError` unless this is one of our own services and holds `scope`."""
         if self.use is not TokenUse.SERVICE or scope.value not in self.scopes:

@@ -2,6 +2,7 @@
 
 import asyncio
 import time
+from typing import Protocol
 
 import httpx
 import structlog
@@ -11,7 +12,15 @@ from common.contracts.tokens import ServiceToken, ServiceTokenRequest
 from common.errors import UnavailableError
 
 RETRY_S = 1.0
+MAX_RETRY_S = 10.0  # after refusals: who asks on and on takes the place of others at the same address
 _log = structlog.get_logger()
+
+
+class TokenSource(Protocol):
+    """Where those who call other services get the header that lets them in."""
+
+    def header(self) -> dict[str, str]:
+        """Return the Authorization header; raises `PlatformError` when there is none to show."""
 
 
 class ServiceTokens:
@@ -23,11 +32,17 @@ class ServiceTokens:
         self._token = ""
         self._expires = self._renew_at = float("-inf")
         self._first = asyncio.Event()
+        self._refusals = 0
 
     @property
     def available(self) -> bool:
         """Whether a token is at hand that has not expired."""
         return time.monotonic() < self._expires
+
+    @property
+    def next_try_s(self) -> float:
+        """Return in how many seconds `keep_fresh` asks again."""
+        return max(RETRY_S, self._renew_at - time.monotonic())
 
     async def wait(self) -> None:
         """Wait until there has been a token."""
@@ -43,7 +58,7 @@ class ServiceTokens:
         """Fetch a token now and at half of each one's life; runs until cancelled."""
         while True:
             await self.renew()
-            await asyncio.sleep(max(RETRY_S, self._renew_at - time.monotonic()))
+            await asyncio.sleep(self.next_try_s)
 
     async def renew(self) -> bool:
         """Fetch a token once; return whether that worked."""
@@ -58,10 +73,17 @@ class ServiceTokens:
             token = ServiceToken.model_validate_json(response.content)
         except (httpx.HTTPError, ValidationError) as error:
             _log.warning("service_token.not_fetched", error=type(error).__name__)
-            self._renew_at = asked + RETRY_S
+            self._refusals = self._refusals + 1 if _is_refusal(error) else 0
+            self._renew_at = asked + min(MAX_RETRY_S, RETRY_S * 2 ** min(self._refusals, 8))
             return False
         self._token = token.access_token
         self._first.set()
+        self._refusals = 0
         self._expires = asked + token.expires_in
         self._renew_at = asked + token.expires_in / 2
         return True
+
+
+def _is_refusal(error: Exception) -> bool:
+    """Say whether user_service is there and does not want to give a token now."""
+    return isinstance(error, httpx.HTTPStatusError) and error.response.status_code in {401, 429}

@@ -63,11 +63,14 @@ class EndedSession(Contract):
 
 
 class AccessFeed(Contract):
-    """What changed after the version that was asked for; with `more`, the rest is asked for at once.
+    """What changed after version `after`; with `more`, the rest is asked for at once.
 
-    Versions are gap-free and in the order of the commits. `hash_key` (base64) never changes while a feed is read.
+    Versions are gap-free and in the order of the commits. `after` is the version that was asked for, or 0 where
+    user_service never had that version (its database was restored): then this is the beginning of everything, and what
+    the reader knew is void. `hash_key` (base64) never changes while a feed is read.
     """
 
+    after: int = Field(ge=0)
     version: int = Field(ge=0)
     more: bool
     hash_key: str

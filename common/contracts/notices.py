@@ -1,17 +1,24 @@
 """What other services ask alert_service to mail to certain people, once each."""
 
 from enum import StrEnum
+from typing import Annotated
 
 from pydantic import Field
 
-from common.contracts.fields import Contract, Identifier, Text, Timestamp
+from common.contracts.fields import ONE_LINE, Contract, Identifier, Text, Timestamp
 
 MAX_NOTICES = 64
 MAX_RECIPIENTS = 500
+MAX_FACTS = 32
+MAX_ADDRESS = 254
+
+
+Address = Annotated[str, Field(min_length=1, max_length=MAX_ADDRESS, pattern=ONE_LINE)]
+"""Where a mail goes."""
 
 
 class NoticeKind(StrEnum):
-    """What a notice is about; each has a template of its own."""
+    """What a notice is about; each has words of its own."""
 
     INVITATION = "invitation"
     PASSWORD_RESET = "password_reset"  # noqa: S105 - a kind of mail, no secret
@@ -30,9 +37,9 @@ class Notice(Contract):
     notice_id: Identifier
     kind: NoticeKind
     institution_id: Identifier
-    recipients: tuple[str, ...] = Field(max_length=MAX_RECIPIENTS)
-    facts: dict[str, Text]
-    secret: str | None = Field(None, max_length=256, repr=False)
+    recipients: tuple[Address, ...] = Field(max_length=MAX_RECIPIENTS)
+    facts: dict[Identifier, Text] = Field(max_length=MAX_FACTS)
+    secret: str | None = Field(None, min_length=1, max_length=256, pattern=ONE_LINE, repr=False)
     created_at: Timestamp
     expires_at: Timestamp | None = Field(None, description="no use in mailing it later")
 

@@ -41,6 +41,7 @@ def _iso_day(value: object) -> date:
 SpoolDep = Annotated[AuditSpool, Depends(_spool)]
 ArchiveDep = Annotated[ArchiveReader, Depends(_archive)]
 Auditor = Annotated[Principal, Depends(require_scope(Scope.AUDIT_READ))]
+Writer = Annotated[Principal, Depends(require_service(Scope.AUDIT_WRITE))]
 Day = Annotated[
     date,
     BeforeValidator(_iso_day, json_schema_input_type=str),
@@ -61,9 +62,11 @@ public = APIRouter(prefix="/v1/audit", route_class=StrictRoute, tags=["audit arc
 @internal.post(
     "/audit-records",
     status_code=202,
-    dependencies=[Depends(require_service(Scope.AUDIT_WRITE))],
     responses={
         **PROBLEMS,
+        403: {
+            "description": "The token does not allow this, or another service writes such records (`not-its-record`)"
+        },
         409: {
             "description": "A record id came back with another body or envelope; nothing was kept (`record-conflict`)"
         },
@@ -71,12 +74,13 @@ public = APIRouter(prefix="/v1/audit", route_class=StrictRoute, tags=["audit arc
         503: {"description": "The spool is full, or too much is waiting (`overloaded`)"},
     },
 )
-async def accept_audit_records(batch: AuditBatch, spool: SpoolDep) -> RecordsAccepted:
+async def accept_audit_records(batch: AuditBatch, caller: Writer, spool: SpoolDep) -> RecordsAccepted:
     """Take records into the spool; once this answers 202 they are durable and will be archived exactly once.
 
+    Decisions are taken from ai_service alone, identity records from user_service alone.
     Records that were accepted before, by `record_id` and `sha256`, are counted as repeated and change nothing.
     """
-    return await spool.accept(batch.records)
+    return await spool.accept(batch.records, writer=caller.subject)
 
 
 @public.get(
@@ -108,7 +112,8 @@ async def accept_audit_records(batch: AuditBatch, spool: SpoolDep) -> RecordsAcc
 async def read_record(
     record_id: Annotated[str, Path(min_length=1, max_length=64)], caller: Auditor, archive: ArchiveDep
 ) -> Response:
-    """Return one record of your institution exactly as it was accepted; for a decision, its id is `decision_id`.
+    """Return one record of your institution exactly as it was accepted; its id is a decision's `decision_id`, or
+    an identity record's `event_id`.
 
     An archived record is read from the archive and checked against its digest.
     """
@@ -140,7 +145,7 @@ async def read_day(
     responses={
         **_READING_ERRORS,
         200: {
-            "description": "One canonical record a line, in order of sequence",
+            "description": "One canonical record a line, by kind and in order of sequence",
             "content": {"application/x-ndjson": {"schema": {"type": "string"}}},
         },
     },

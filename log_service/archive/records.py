@@ -1,17 +1,33 @@
 """What a record must be to be accepted, and the form it is kept in."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
 
 import orjson
 
 from common.canonical import sha256_hex
-from common.contracts.audit_records import AuditRecord
+from common.contracts.audit_records import AuditRecord, RecordKind
 from common.errors import PlatformError
 
 MAX_RECORD_BYTES = 262_144
 MAX_SEQUENCE = 2**63 - 1
+
+
+@dataclass(frozen=True, slots=True)
+class Shape:
+    """Who writes a kind of record, and which part of its body, by which names, holds what it is filed by."""
+
+    writer: str
+    part: str
+    record_id: str
+    sequence: str
+
+
+SHAPES: Mapping[RecordKind, Shape] = {
+    RecordKind.DECISION: Shape("ai_service", "decision", "decision_id", "decision_sequence"),
+    RecordKind.IDENTITY: Shape("user_service", "event", "event_id", "event_sequence"),
+}
 
 
 class InvalidRecordError(PlatformError):
@@ -20,6 +36,14 @@ class InvalidRecordError(PlatformError):
     status_code = 422
     type = "invalid-record"
     title = "A record cannot be archived as it is"
+
+
+class NotItsRecordError(PlatformError):
+    """A service handed over a record of a kind that another service writes."""
+
+    status_code = 403
+    type = "not-its-record"
+    title = "Records of this kind are written by another service"
 
 
 class RecordConflictError(PlatformError):
@@ -41,6 +65,15 @@ class SpoolRecord:
     record_id: str
     body: bytes
     row: dict[str, object]
+
+
+def refuse_others_records(records: Sequence[AuditRecord], *, writer: str) -> None:
+    """Raise `NotItsRecordError` when one of `records` is of a kind that another service than `writer` writes.
+
+    So nobody who has the secret of one service can write the other's history.
+    """
+    if any(SHAPES[record.kind].writer != writer for record in records):
+        raise NotItsRecordError
 
 
 def checked(records: Sequence[AuditRecord]) -> list[SpoolRecord]:
@@ -72,17 +105,18 @@ def _checked(place: int, record: AuditRecord) -> SpoolRecord:
 
 def _is_said_by(body: bytes, record: AuditRecord) -> bool:
     """Whether the hashed bytes hold what the record is filed and found by; only they can be proved later."""
+    shape = SHAPES[record.kind]
     try:
         content = orjson.loads(body)
-        institution, decision = content["institution"], content["decision"]
+        institution, part = content["institution"], content[shape.part]
         return (
             content["kind"] == record.kind.value
             and institution["institution_id"] == record.institution_id
             and institution["mode"] == record.institution_mode.value
-            and decision["decision_id"] == record.record_id
-            and type(decision["decision_sequence"]) is int
-            and decision["decision_sequence"] == record.sequence
-            and datetime.fromisoformat(decision["created_at"]) == record.created_at
+            and part[shape.record_id] == record.record_id
+            and type(part[shape.sequence]) is int
+            and part[shape.sequence] == record.sequence
+            and datetime.fromisoformat(part["created_at"]) == record.created_at
         )
     except (ValueError, TypeError, LookupError):
         return False

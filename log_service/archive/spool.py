@@ -13,7 +13,13 @@ from common.logging import add_facts
 from common.writer import DatabaseWriter
 from log_service.archive import repository
 from log_service.archive.metrics import RECORDS, SPOOL_FILL, SPOOLED, SPOOLED_BYTES, TAMPERING
-from log_service.archive.records import InvalidRecordError, RecordConflictError, SpoolRecord, checked
+from log_service.archive.records import (
+    InvalidRecordError,
+    RecordConflictError,
+    SpoolRecord,
+    checked,
+    refuse_others_records,
+)
 from log_service.archive.repository import Amount
 
 MAX_BATCHES_A_COMMIT = 32  # 32 x 512 record ids stay below SQLite's 32,766 parameters
@@ -52,11 +58,13 @@ class AuditSpool:
         """How many records wait with their body."""
         return self._spooled.records
 
-    async def accept(self, records: Sequence[AuditRecord]) -> RecordsAccepted:
-        """Return once all of `records` are durable.
+    async def accept(self, records: Sequence[AuditRecord], *, writer: str) -> RecordsAccepted:
+        """Return once all of `records`, which the service `writer` handed over, are durable.
 
-        Raises `InvalidRecordError`, `RecordConflictError` (then none of them was kept) and `OverloadedError`.
+        Raises `NotItsRecordError`, `InvalidRecordError`, `RecordConflictError` (then none of them was kept) and
+        `OverloadedError`.
         """
+        refuse_others_records(records, writer=writer)
         request_ids = list(dict.fromkeys(record.request_id[:64] for record in records))
         add_facts(records=len(records), request_ids=request_ids[:MAX_REQUEST_IDS])
         if self._is_full_for(records):

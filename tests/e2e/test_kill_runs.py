@@ -1,4 +1,4 @@
-"""Sixty times a service is killed under load, at named points and at random moments: nothing is lost."""
+"""Seventy times a service is killed under load, at named points and at random moments: nothing is lost."""
 
 import asyncio
 import random
@@ -12,14 +12,16 @@ from rich.table import Table
 
 from tests.faults.cells import drained
 from tests.faults.check_history import check_history
+from tests.faults.evidence import Scope
 from tests.faults.history import write_history
+from tests.faults.identity_load import IdentityLoad
 from tests.faults.invariants import Breach
 from tests.faults.kills import Kill, Killed, planned_kills, run_chain
 from tests.faults.load import Load, Mix
 from tests.faults.stack import FaultyStack, faulty_stack
 
 SEED = 20_261_121
-KILLS, ROUNDS = 60, 5
+KILLS, ROUNDS = 70, 5
 MIX = Mix(rate=40.0, flagged=8)
 DRAIN_S = 60.0
 MOST_COPIES = 3
@@ -76,10 +78,12 @@ class TestKillRuns:
         caller = await asyncio.to_thread(stack.new_caller, f"Round {number}")
         load = Load(stack.stack.url("ai_service"), caller.token, label=f"round-{number}", mix=MIX)
 
-        async with load.running():
+        identity = IdentityLoad(stack, caller)
+
+        async with load.running(), identity.running():
             killed = await _killed(stack, PLAN[number], seed=SEED + number)
         await load.converge(within_s=DRAIN_S)
-        drained_s = await drained(stack, caller.scope, within_s=DRAIN_S)
+        drained_s = await drained(stack, Scope(), within_s=DRAIN_S)
         found = await asyncio.to_thread(
             check_history,
             load.history,
@@ -87,15 +91,26 @@ class TestKillRuns:
             scope=caller.scope,
             models_dir=stack.stack.files.models,
             most_copies=MOST_COPIES,
+            asked=identity.asked,
         )
+        for login in identity.registered:
+            found += await asyncio.to_thread(
+                check_history,
+                [],
+                stack.sources,
+                scope=Scope(login.institution_id, login.email),
+                registered=[login.institution_id],
+            )
 
         write_history(tmp_path / "history.jsonl", load.history)
         report.add(number, killed, load, drained_s, found)
         assert [str(breach) for breach in found] == []
         assert [each.kill for each in killed if not each.as_meant] == []
         assert drained_s is not None
+        assert identity.asked
+        assert identity.registered
 
-    def test_the_plan_holds_every_point_and_sixty_kills(self) -> None:
+    def test_the_plan_holds_every_point_and_seventy_kills(self) -> None:
         kills = list(chain.from_iterable(chain.from_iterable(PLAN)))
 
         assert len(kills) == KILLS

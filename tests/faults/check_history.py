@@ -11,11 +11,13 @@ import sys
 from collections.abc import Sequence
 from pathlib import Path
 
-from tests.faults.evidence import Scope, Sources, collect
+from tests.faults.evidence import Scope, collect
 from tests.faults.history import Attempt, read_history
+from tests.faults.identity import identity_breaches
 from tests.faults.invariants import Breach, Case, breaches
 from tests.faults.replay import replayed_differently
 from tests.faults.resources import Held
+from tests.faults.sources import Sources
 
 
 def check_history(
@@ -27,12 +29,22 @@ def check_history(
     most_copies: int = 1,
     may_be_refused: bool = False,
     held: Sequence[Held] = (),
+    registered: Sequence[str] = (),
+    asked: Sequence[str] = (),
 ) -> list[Breach]:
     """Return every breach. Everything must have come to rest: what still waits is a breach too."""
     found = collect(sources, scope or Scope())
-    case = Case(history, found, most_copies=most_copies, may_be_refused=may_be_refused, held=held)
+    case = Case(
+        history,
+        found,
+        most_copies=most_copies,
+        may_be_refused=may_be_refused,
+        held=held,
+        registered=registered,
+        asked=asked,
+    )
     replayed = list(replayed_differently(found.decisions, models_dir)) if models_dir else []
-    return breaches(case) + replayed
+    return breaches(case) + identity_breaches(case) + replayed
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
@@ -46,6 +58,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
         mailbox=options.mailbox,
         alert_database_url=options.alert_database,
         log_database_url=options.log_database,
+        user_database_url=options.user_database,
     )
     found = check_history(
         history,
@@ -70,6 +83,7 @@ def _options() -> argparse.ArgumentParser:
     parser.add_argument("--mailbox", type=Path, help="folder of the mails")
     parser.add_argument("--alert-database", default="", help="of alert_service")
     parser.add_argument("--log-database", default="", help="of log_service")
+    parser.add_argument("--user-database", default="", help="of user_service")
     parser.add_argument("--models-dir", type=Path, help="score again with the model in use there")
     parser.add_argument("--institution", default="", help="look at this institution alone")
     parser.add_argument("--email", default="", help="look at mails to this address alone")

@@ -1,31 +1,35 @@
 """Collects what is really there: rows, archived lines, mails, and what still waits anywhere."""
 
 import gzip
+import re
 import zlib
-from collections.abc import Iterator
-from contextlib import closing, contextmanager
+from contextlib import closing
 from dataclasses import dataclass, field
 from email import message_from_bytes
 from email.message import EmailMessage
 from email.policy import default
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
-from urllib.parse import quote
+from typing import Any
 
-import boto3
 import orjson
-from botocore.config import Config
-from botocore.session import Session as BotocoreSession
-from sqlalchemy import Connection, Engine, Select, create_engine, func, make_url, select
+from sqlalchemy import Connection, Select, func, select
 
 from ai_service.scoring.tables import decisions, idempotency_keys, outbox
 from alert_service.alerts.tables import alerts
 from alert_service.notifications.tables import mails
 from local_stack.tally import alert_ids_in
 from log_service.archive.tables import bodies
+from tests.faults.databases import connected
+from tests.faults.identity_evidence import (
+    IdentityEvent,
+    TakenNotice,
+    identity_events,
+    taken_notices,
+    untold,
+)
+from tests.faults.sources import Sources, objects, open_s3
 
-if TYPE_CHECKING:
-    from mypy_boto3_s3 import S3Client
+_NOTICE_ID = re.compile(r"\bntc_[0-9a-z]{26}\b")
 
 
 @dataclass(frozen=True, slots=True)
@@ -49,11 +53,12 @@ class Decision:
 
 @dataclass(frozen=True, slots=True)
 class ArchivedLine:
-    """One line of one object."""
+    """One line of one object: a decision, or an identity event."""
 
     key: str
-    decision_id: str
+    record_id: str
     line: bytes
+    is_event: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -64,6 +69,7 @@ class Mail:
     recipients: tuple[str, ...]
     message_id: str
     alert_ids: frozenset[str]
+    notice_ids: frozenset[str] = frozenset()
 
 
 @dataclass(frozen=True, slots=True)
@@ -90,6 +96,11 @@ class Evidence:
     alert_ids: frozenset[str] = frozenset()
     muted: frozenset[str] = frozenset()
     pending: list[Pending] = field(default_factory=list)
+    events: list[IdentityEvent] | None = None
+    archived_events: list[ArchivedLine] | None = None
+    notices: list[TakenNotice] | None = None
+    notice_mails: list[Mail] | None = None  # also those to addresses that are not in scope
+    is_scoped: bool = False
 
 
 @dataclass(frozen=True)
@@ -100,40 +111,38 @@ class Scope:
     email: str = ""
 
 
-@dataclass(frozen=True)
-class Sources:
-    """Where to look; what is empty is not looked at."""
-
-    database_url: str
-    s3_endpoint_url: str = ""
-    s3_bucket: str = ""
-    s3_access_key_id: str = "local-stack"
-    s3_secret_access_key: str = "local-stack"
-    mailbox: Path | None = None
-    alert_database_url: str = ""
-    log_database_url: str = ""
-
-
 def collect(sources: Sources, scope: Scope) -> Evidence:
     """Look everywhere once."""
-    with _connected(sources.database_url) as connection:
+    with connected(sources.database_url) as connection:
         found_decisions = _decisions(connection, scope)
         decision_ids = frozenset(connection.scalars(select(decisions.c.decision_id)))
         pending = _outbox(connection, scope)
+    events, notices = None, None
+    if sources.user_database_url:
+        with connected(sources.user_database_url) as connection:
+            events = identity_events(connection, scope.institution_id)
+            pending += _untold(connection, scope)
     alert_ids: frozenset[str] = frozenset()
     muted: frozenset[str] = frozenset()
     if sources.alert_database_url:
-        with _connected(sources.alert_database_url) as connection:
+        with connected(sources.alert_database_url) as connection:
             alert_ids, muted = _alerts(connection, scope)
+            notices = taken_notices(connection, scope.institution_id)
             pending += _waiting_mails(connection, scope)
     if sources.log_database_url:
-        with _connected(sources.log_database_url) as connection:
-            pending += _spool(connection, {found.decision_id for found in found_decisions})
+        with connected(sources.log_database_url) as connection:
+            ours = {each.decision_id for each in found_decisions} | {each.event_id for each in events or ()}
+            pending += _spool(connection, ours)
     archived, unreadable = _archive(sources, scope) if sources.s3_endpoint_url else (None, [])
     return Evidence(
         decisions=found_decisions,
         decision_ids=decision_ids,
-        archived=archived,
+        archived=None if archived is None else [line for line in archived if not line.is_event],
+        archived_events=None if archived is None else [line for line in archived if line.is_event],
+        events=events,
+        notices=notices,
+        notice_mails=_mails(sources.mailbox, Scope()) if sources.mailbox else None,
+        is_scoped=bool(scope.institution_id),
         unreadable=unreadable,
         mails=_mails(sources.mailbox, scope) if sources.mailbox else None,
         alert_ids=alert_ids,
@@ -144,36 +153,18 @@ def collect(sources: Sources, scope: Scope) -> Evidence:
 
 def waiting(sources: Sources, scope: Scope) -> list[Pending]:
     """Return only what still waits somewhere; cheap enough to ask again and again."""
-    with _connected(sources.database_url) as connection:
+    with connected(sources.database_url) as connection:
         pending = _outbox(connection, scope)
+    if sources.user_database_url:
+        with connected(sources.user_database_url) as connection:
+            pending += _untold(connection, scope)
     if sources.alert_database_url:
-        with _connected(sources.alert_database_url) as connection:
+        with connected(sources.alert_database_url) as connection:
             pending += _waiting_mails(connection, scope)
     if sources.log_database_url:
-        with _connected(sources.log_database_url) as connection:
+        with connected(sources.log_database_url) as connection:
             pending += _spool(connection, None)
     return pending
-
-
-@contextmanager
-def _connected(url: str) -> Iterator[Connection]:
-    """Connect for reading alone: checking must change nothing."""
-    engine = _engine(url)
-    try:
-        with engine.connect() as connection:
-            yield connection
-    finally:
-        engine.dispose()
-
-
-def _engine(url: str) -> Engine:
-    parsed = make_url(url)
-    if parsed.get_backend_name() == "sqlite":
-        path = quote(str(Path(parsed.database or "").absolute()))
-        return create_engine(f"sqlite:///file:{path}?mode=ro&uri=true", connect_args={"timeout": 20})
-    return create_engine(
-        parsed.set(drivername="postgresql+psycopg"), execution_options={"postgresql_readonly": True}
-    )
 
 
 def _decisions(connection: Connection, scope: Scope) -> list[Decision]:
@@ -236,48 +227,38 @@ def _waiting_mails(connection: Connection, scope: Scope) -> list[Pending]:
     ]
 
 
-def _spool(connection: Connection, decision_ids: set[str] | None) -> list[Pending]:
-    if decision_ids is None:
+def _untold(connection: Connection, scope: Scope) -> list[Pending]:
+    return [
+        Pending(f"user_service's outbox {each.target}", each.subject_id, each.last_error)
+        for each in untold(connection, scope.institution_id)
+    ]
+
+
+def _spool(connection: Connection, ours: set[str] | None) -> list[Pending]:
+    if ours is None:
         count = connection.scalar(select(func.count()).select_from(bodies)) or 0
         return [Pending("spool", f"{count} records", None)] if count else []
     spooled = connection.scalars(select(bodies.c.record_id))
-    return [Pending("spool", record_id, None) for record_id in spooled if record_id in decision_ids]
+    return [Pending("spool", record_id, None) for record_id in spooled if record_id in ours]
 
 
 def _archive(sources: Sources, scope: Scope) -> tuple[list[ArchivedLine], list[str]]:
     lines: list[ArchivedLine] = []
     unreadable: list[str] = []
-    with closing(_s3(sources)) as client:
-        for key, content in _objects(client, sources.s3_bucket, scope):
+    with closing(open_s3(sources)) as client:
+        for key, content in objects(client, sources.s3_bucket, scope.institution_id):
             try:
-                lines += [
-                    ArchivedLine(key, str(orjson.loads(line)["decision"]["decision_id"]), line)
-                    for line in gzip.decompress(content).splitlines()
-                ]
+                lines += [_archived(key, line) for line in gzip.decompress(content).splitlines()]
             except (OSError, EOFError, zlib.error, ValueError, LookupError, TypeError):
                 unreadable.append(key)
     return lines, unreadable
 
 
-def _objects(client: "S3Client", bucket: str, scope: Scope) -> Iterator[tuple[str, bytes]]:
-    for mode in ("live", "sandbox"):
-        prefix = f"audit/{mode}/" + (f"{scope.institution_id}/" if scope.institution_id else "")
-        for page in client.get_paginator("list_objects_v2").paginate(Bucket=bucket, Prefix=prefix):
-            for item in page.get("Contents", []):
-                yield item["Key"], client.get_object(Bucket=bucket, Key=item["Key"])["Body"].read()
-
-
-def _s3(sources: Sources) -> "S3Client":
-    # a profile that a person chose for AWS would be looked for here too
-    nobodys = BotocoreSession(session_vars={"profile": (None, None, None, None)})
-    return boto3.session.Session(botocore_session=nobodys).client(
-        "s3",
-        endpoint_url=sources.s3_endpoint_url,
-        region_name="us-east-1",
-        aws_access_key_id=sources.s3_access_key_id,
-        aws_secret_access_key=sources.s3_secret_access_key,
-        config=Config(s3={"addressing_style": "path"}, proxies={}),
-    )
+def _archived(key: str, line: bytes) -> ArchivedLine:
+    content = orjson.loads(line)
+    if "event" in content:
+        return ArchivedLine(key, str(content["event"]["event_id"]), line, is_event=True)
+    return ArchivedLine(key, str(content["decision"]["decision_id"]), line)
 
 
 def _mails(folder: Path, scope: Scope) -> list[Mail]:
@@ -296,4 +277,5 @@ def _mail(path: Path) -> Mail:
         recipients=tuple(address.strip() for address in recipients if address.strip()),
         message_id=str(message.get("Message-ID", "")),
         alert_ids=frozenset(alert_ids_in(text)),
+        notice_ids=frozenset(_NOTICE_ID.findall(text)),
     )

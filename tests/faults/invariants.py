@@ -50,6 +50,8 @@ class Case:
     most_copies: int = 1
     may_be_refused: bool = False
     held: Sequence[Held] = ()
+    registered: Sequence[str] = ()  # institutions whose registration was answered
+    asked: Sequence[str] = ()  # notices that were asked for
 
     @cached_property
     def by_decision(self) -> Mapping[str, Decision]:
@@ -97,7 +99,7 @@ def archive_and_database_are_the_same(case: Case) -> Iterator[Breach]:
         yield Breach("I2", "an object cannot be read", (key,))
     lines: defaultdict[str, list[ArchivedLine]] = defaultdict(list)
     for line in case.found.archived:
-        lines[line.decision_id].append(line)
+        lines[line.record_id].append(line)
     for decision_id, decision in case.by_decision.items():
         archived = lines[decision_id]
         if not archived:
@@ -134,8 +136,8 @@ def nothing_is_there_without_a_decision(case: Case) -> Iterator[Breach]:
     ours = {decision.alert_id: decision for decision in case.found.decisions}
     everybodys = {"alr_" + each.removeprefix("dec_") for each in case.found.decision_ids}
     for line in case.found.archived or ():
-        if line.decision_id not in case.by_decision:
-            yield Breach("I4", "archived and not saved", (line.decision_id, line.key))
+        if line.record_id not in case.by_decision:
+            yield Breach("I4", "archived and not saved", (line.record_id, line.key))
     for mail in case.found.mails or ():
         for alert_id in mail.alert_ids - ours.keys():
             invariant = "I8" if alert_id in everybodys else "I4"

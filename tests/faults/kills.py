@@ -49,6 +49,8 @@ POINTS: Mapping[str, Mapping[str, int]] = {
         "alerts.before_begin": 4,
         "alerts.before_commit": 4,
         "alerts.after_commit": 4,
+        "notices.before_commit": 2,
+        "notices.after_commit": 2,
         "mails.before_commit": 8,
         "mail.before_send": 1,
         "mail.after_send": 1,
@@ -63,7 +65,7 @@ POINTS: Mapping[str, Mapping[str, int]] = {
         "object.after_mark": 2,
         "object.while_clearing": 2,
     },
-    "user_service": {},
+    "user_service": {"relay.after_claim": 2, "relay.after_send": 2, "relay.after_mark": 2},
     "external_apis_services": {},
 }
 AT_START = frozenset({"migrations.before_commit"})
@@ -71,7 +73,9 @@ AT_START = frozenset({"migrations.before_commit"})
 SLOWED = {WHILE_MAILING: "smtp", WHILE_STORING: "s3"}
 SLOWLY = Fault(Mode.SLOW, delay_s=0.5)
 # the relay has work only when something could not be told at once
-NEEDS_OUTAGE_OF = {point: "log_service" for point in POINTS["ai_service"] if point.startswith("relay.")}
+NEEDS_OUTAGE_OF = {
+    ("ai_service", point): "log_service" for point in POINTS["ai_service"] if point.startswith("relay.")
+}
 
 
 @dataclass(frozen=True)
@@ -146,7 +150,7 @@ async def _ended(stack: FaultyStack, child: Child, kill: Kill, chosen: random.Ra
     if not kill.failpoint:
         await _random_moment(stack, child, kill, chosen)
         return True
-    if dependency := NEEDS_OUTAGE_OF.get(kill.where):
+    if dependency := NEEDS_OUTAGE_OF.get((kill.service, kill.where)):
         stack.kit.set(dependency, REFUSE)
         await asyncio.sleep(1.0)
         stack.kit.set(dependency, PASS)

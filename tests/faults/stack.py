@@ -11,9 +11,10 @@ from local_stack.parts import BUCKET, Part
 from local_stack.settings import GeoProvider
 from local_stack.stack import Stack, owned_stack
 from tests.e2e.stacks import free_ports, stack_settings
-from tests.faults.evidence import Scope, Sources
+from tests.faults.evidence import Scope
 from tests.faults.kit import FaultKit, Route, fault_kit
 from tests.faults.resources import held_by
+from tests.faults.sources import Sources
 from tests.models import save_test_model
 
 SERVICES = ("user_service", "external_apis_services", "log_service", "alert_service", "ai_service")
@@ -25,8 +26,8 @@ REACHED_BY: Mapping[str, tuple[tuple[str, ...], str]] = {
         "USER_SERVICE_URL",
     ),
     "external_apis_services": (("ai_service",), "EXTERNAL_APIS_SERVICES_URL"),
-    "alert_service": (("ai_service",), "ALERT_SERVICE_URL"),
-    "log_service": (("ai_service",), "LOG_SERVICE_URL"),
+    "alert_service": (("ai_service", "user_service"), "ALERT_SERVICE_URL"),
+    "log_service": (("ai_service", "user_service"), "LOG_SERVICE_URL"),
     S3: (("log_service",), "S3_ENDPOINT_URL"),
     SMTP: (("alert_service",), "SMTP_PORT"),
 }
@@ -54,6 +55,7 @@ class FaultyStack:
             mailbox=files.mails,
             alert_database_url=f"sqlite:///{files.database('alert_service')}",
             log_database_url=f"sqlite:///{files.database('log_service')}",
+            user_database_url=f"sqlite:///{files.database('user_service')}",
         )
 
     def new_caller(self, name: str) -> "Caller":

@@ -8,6 +8,8 @@ from fastapi import APIRouter
 from fastapi.dependencies.models import Dependant
 from fastapi.routing import APIRoute
 
+from common.auth.bearer import authenticate
+from common.rate_limits.limiting import count_unauthenticated
 from common.strict_json import StrictRoute
 from tests.openapi import APPS
 
@@ -54,3 +56,21 @@ def test_every_endpoint_of_the_api_is_strict(name: str) -> None:
 
     assert routes
     assert [route.path for route in routes if not isinstance(route, StrictRoute)] == []
+
+
+@pytest.mark.parametrize("name", sorted(APPS))
+def test_every_route_without_authentication_counts_its_requests(name: str) -> None:
+    """All but those that are asked all the time, by whoever runs the service."""
+    unlimited = {"/health", "/ready", "/metrics", "/.well-known/jwks.json"}
+
+    open_to_all = [
+        route for route in api_routes(APPS[name].routes) if authenticate not in dependencies(route.dependant)
+    ]
+
+    uncounted = {
+        route.path
+        for route in open_to_all
+        if not isinstance(route, StrictRoute) and count_unauthenticated not in dependencies(route.dependant)
+    }
+    assert uncounted == unlimited & {route.path for route in open_to_all}
+    assert {"/docs", "/openapi.json"} <= {route.path for route in open_to_all}

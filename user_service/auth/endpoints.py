@@ -11,7 +11,8 @@ from common.strict_json import StrictRoute
 from user_service.auth.schemas import Credentials, KeySet, RefreshRequest, Tokens
 from user_service.auth.service import Authentication
 from user_service.auth.service_tokens import ServiceTokenDesk
-from user_service.auth.signing_keys import KeyRing
+from user_service.sessions.origin import OriginDep
+from user_service.signing_keys.ring import KeyRing
 
 JWKS_MAX_AGE_S = 60  # as often as the services fetch it
 
@@ -34,19 +35,30 @@ AuthenticationDep = Annotated[Authentication, Depends(_authentication)]
 
 @router.post(
     "/login",
-    responses={**_BUSY, 401: {"description": "Unknown address, wrong password or disabled account"}},
+    responses={
+        **_BUSY,
+        401: {"description": "Wrong address, password or code, or a code is needed; the type says which"},
+        403: {"description": "The institution is suspended"},
+        429: {"description": "Too many attempts failed; see Retry-After"},
+    },
 )
-async def log_in(credentials: Credentials, session: SessionDep, authentication: AuthenticationDep) -> Tokens:
-    """Start a session with e-mail address and password.
+async def log_in(
+    credentials: Credentials, session: SessionDep, authentication: AuthenticationDep, origin: OriginDep
+) -> Tokens:
+    """Start a session with e-mail address and password, and a code where the account has a second factor.
 
     The access token is sent as `Authorization: Bearer ...` to every service; the refresh token gets the next pair.
     """
-    return await authentication.login(session, credentials, now_ms=epoch_ms())
+    return await authentication.login(session, credentials, origin, now_ms=epoch_ms())
 
 
 @router.post(
     "/refresh",
-    responses={**_BUSY, 401: {"description": "The refresh token is unknown, expired, used or ended"}},
+    responses={
+        **_BUSY,
+        401: {"description": "The refresh token is unknown, expired, used or ended"},
+        403: {"description": "The institution is suspended"},
+    },
 )
 async def refresh(body: RefreshRequest, session: SessionDep, authentication: AuthenticationDep) -> Tokens:
     """Replace a session's tokens by new ones. A refresh token works once.
@@ -58,7 +70,7 @@ async def refresh(body: RefreshRequest, session: SessionDep, authentication: Aut
 
 @router.post("/logout", status_code=204, responses=_BUSY)
 async def log_out(body: RefreshRequest, session: SessionDep, authentication: AuthenticationDep) -> None:
-    """End the session of a refresh token. Its access token runs out by itself within minutes."""
+    """End the session of a refresh token. Its access token is refused everywhere within a minute."""
     await authentication.logout(session, body, now_ms=epoch_ms())
 
 
@@ -67,7 +79,7 @@ async def read_keys(request: Request, response: Response) -> KeySet:
     """Return the public keys that verify access tokens (RFC 7517)."""
     keys: KeyRing = request.state.keys
     response.headers["Cache-Control"] = f"public, max-age={JWKS_MAX_AGE_S}"
-    return KeySet.model_validate({"keys": keys.published})
+    return KeySet.model_validate({"keys": keys.published(epoch_ms())})
 
 
 @internal.post(

@@ -1,8 +1,22 @@
 """Single-use tokens that are mailed. Their text is made from their id, so it is stored nowhere."""
 
 import hmac
+from enum import StrEnum
 
 from user_service.derived_keys import keyed_digest
+
+DAY_MS = 86_400_000
+HOUR_MS = 3_600_000
+
+
+class Purpose(StrEnum):
+    """What a mailed token is for; it is good for nothing else."""
+
+    INVITATION = "invitation"
+    PASSWORD_RESET = "password_reset"  # noqa: S105 - a purpose, no secret
+
+
+LIFE_MS = {Purpose.INVITATION: 7 * DAY_MS, Purpose.PASSWORD_RESET: HOUR_MS}
 
 
 def token_text(key: bytes, token_id: str) -> str:

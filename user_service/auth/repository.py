@@ -1,19 +1,23 @@
-"""The statements on sessions, refresh tokens and signing keys."""
+"""The statements on accounts that log in, refresh tokens and mailed tokens."""
 
-from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from sqlalchemy import CursorResult, Result, Update, delete, select, update
+from sqlalchemy import CursorResult, Result, delete, func, select, update
 from sqlalchemy.ext.asyncio import AsyncSession
 
+from common.ids import new_id
 from common.tenancy import of_every_tenant, of_tenant
-from user_service.auth.tables import RefreshTokenRow, SessionRow, SigningKeyRow
+from user_service.auth.mailed_tokens import LIFE_MS, Purpose
+from user_service.auth.tables import MailedTokenRow, RefreshTokenRow, SessionRow
 from user_service.institutions.tables import InstitutionRow
 from user_service.users.tables import UserRow
 
 _BY_ADDRESS = "who logs in says an address; whose it is, the account says"
 _BY_DIGEST = "whose session a refresh token belongs to, the token says"
+_BY_LETTER = "whose account a mailed token belongs to, the token says"
+_BY_TASK = "a task about an account names the user; whose it is, the account says"
+_FORGETTING = "what is old is forgotten for all"
 
 
 @dataclass(frozen=True, slots=True)
@@ -41,12 +45,13 @@ async def find_account(session: AsyncSession, *, email_key: str) -> Account | No
 
 
 async def note_login(session: AsyncSession, user: UserRow, *, new_hash: str | None, now_ms: int) -> bool:
-    """Record a login; False when the account was disabled or its password changed since it was read."""
+    """Record a login; False when the account was disabled or its password or role changed since it was read."""
     noting = (
         update(UserRow)
         .where(
             UserRow.user_id == user.user_id,
             UserRow.password_hash == user.password_hash,
+            UserRow.role == user.role,
             UserRow.disabled_at_ms.is_(None),
         )
         .values(last_login_at_ms=now_ms, password_hash=new_hash or user.password_hash)
@@ -88,61 +93,119 @@ async def find_refresh_token(session: AsyncSession, digest: str) -> PresentedTok
     return PresentedToken(token, family, Account(user, institution))
 
 
-async def session_of(session: AsyncSession, institution_id: str, *, access_token_id: str) -> str | None:
-    """Return the session an access token was issued in."""
-    query = select(RefreshTokenRow.session_id).where(RefreshTokenRow.access_token_id == access_token_id)
-    found: str | None = await session.scalar(of_tenant(institution_id, query))
-    return found
+async def go_on_with(session: AsyncSession, institution_id: str, family: SessionRow, *, now_ms: int) -> bool:
+    """Note that a session got new tokens, until when they are good; False when it has ended since it was read.
 
-
-async def end_session(session: AsyncSession, institution_id: str, session_id: str, *, now_ms: int) -> None:
-    """End one session: none of its refresh tokens works any more."""
-    ending = _ending(now_ms).where(SessionRow.session_id == session_id)
-    await session.execute(of_tenant(institution_id, ending))
-
-
-async def end_other_sessions(
-    session: AsyncSession, institution_id: str, user_id: str, *, keep: str | None, now_ms: int
-) -> None:
-    """End all sessions of a user but `keep`."""
-    ending = _ending(now_ms).where(SessionRow.user_id == user_id)
-    if keep is not None:
-        ending = ending.where(SessionRow.session_id != keep)
-    await session.execute(of_tenant(institution_id, ending))
-
-
-async def forget_expired(session: AsyncSession, user: UserRow, *, now_ms: int) -> None:
-    """Delete a user's refresh tokens and sessions that could not be used any more anyway."""
-    mine = select(SessionRow.session_id).where(SessionRow.user_id == user.user_id)
-    tokens = delete(RefreshTokenRow).where(
-        RefreshTokenRow.session_id.in_(of_tenant(user.institution_id, mine)),
-        RefreshTokenRow.expires_at_ms <= now_ms,
-    )
-    sessions = delete(SessionRow).where(
-        SessionRow.user_id == user.user_id, SessionRow.expires_at_ms <= now_ms
-    )
-    for statement in (tokens, sessions):
-        scoped = of_tenant(user.institution_id, statement)
-        await session.execute(scoped.execution_options(synchronize_session=False))
-
-
-async def active_signing_keys(session: AsyncSession) -> Sequence[SigningKeyRow]:
-    """Return the keys in use, newest first."""
-    query = (
-        select(SigningKeyRow)
-        .where(SigningKeyRow.retired_at_ms.is_(None))
-        .order_by(SigningKeyRow.generation.desc())
-    )
-    return (await session.scalars(query)).all()
-
-
-def _ending(now_ms: int) -> Update:
-    return (
+    It waits for whoever is ending the session, and whoever ends it afterwards sees when its newest token expires.
+    """
+    noting = (
         update(SessionRow)
-        .where(SessionRow.ended_at_ms.is_(None))
-        .values(ended_at_ms=now_ms)
+        .where(SessionRow.session_id == family.session_id, SessionRow.ended_at_ms.is_(None))
+        .values(
+            last_used_at_ms=now_ms,
+            access_expires_at_ms=family.access_expires_at_ms,
+            expires_at_ms=family.expires_at_ms,
+        )
         .execution_options(synchronize_session=False)
     )
+    noted = await session.execute(of_tenant(institution_id, noting))
+    return _rows(noted) == 1
+
+
+async def find_by_id(session: AsyncSession, user_id: str) -> Account | None:
+    """Return the account of this user, whatever its institution."""
+    query = select(UserRow, InstitutionRow).join(InstitutionRow).where(UserRow.user_id == user_id)
+    found = (await session.execute(of_every_tenant(query, _BY_TASK))).one_or_none()
+    return None if found is None else Account(*found)
+
+
+async def add_mailed_token(
+    session: AsyncSession, user_id: str, purpose: Purpose, *, now_ms: int
+) -> MailedTokenRow:
+    """Store a new token to be mailed."""
+    row = MailedTokenRow(
+        token_id=new_id("mtk"),
+        user_id=user_id,
+        purpose=purpose.value,
+        created_at_ms=now_ms,
+        expires_at_ms=now_ms + LIFE_MS[purpose],
+    )
+    session.add(row)
+    await session.flush()
+    return row
+
+
+async def find_mailed_token(
+    session: AsyncSession, token_id: str, purpose: Purpose, *, now_ms: int
+) -> Account | None:
+    """Return whom an unused, unexpired token was mailed to."""
+    query = (
+        select(UserRow, InstitutionRow)
+        .join(InstitutionRow)
+        .join(MailedTokenRow, MailedTokenRow.user_id == UserRow.user_id)
+        .where(
+            MailedTokenRow.token_id == token_id,
+            MailedTokenRow.purpose == purpose.value,
+            MailedTokenRow.used_at_ms.is_(None),
+            MailedTokenRow.expires_at_ms > now_ms,
+        )
+    )
+    found = (await session.execute(of_every_tenant(query, _BY_LETTER))).one_or_none()
+    return None if found is None else Account(*found)
+
+
+async def use_mailed_token(session: AsyncSession, institution_id: str, token_id: str, *, now_ms: int) -> bool:
+    """Mark an unused, unexpired mailed token as used; of callers at the same time only one gets True."""
+    using = (
+        update(MailedTokenRow)
+        .where(
+            MailedTokenRow.token_id == token_id,
+            MailedTokenRow.used_at_ms.is_(None),
+            MailedTokenRow.expires_at_ms > now_ms,
+        )
+        .values(used_at_ms=now_ms)
+        .execution_options(synchronize_session=False)
+    )
+    used = await session.execute(of_tenant(institution_id, using))
+    return _rows(used) == 1
+
+
+async def spend_mailed_tokens(session: AsyncSession, user: UserRow, purpose: Purpose, *, now_ms: int) -> None:
+    """Make all of a user's mailed tokens for `purpose` useless."""
+    spending = (
+        update(MailedTokenRow)
+        .where(
+            MailedTokenRow.user_id == user.user_id,
+            MailedTokenRow.purpose == purpose.value,
+            MailedTokenRow.used_at_ms.is_(None),
+        )
+        .values(used_at_ms=now_ms)
+        .execution_options(synchronize_session=False)
+    )
+    await session.execute(of_tenant(user.institution_id, spending))
+
+
+async def count_mailed_tokens(
+    session: AsyncSession, user: UserRow, purpose: Purpose, *, since_ms: int
+) -> int:
+    """Return how many tokens for `purpose` were mailed to a user since then."""
+    query = select(func.count()).where(
+        MailedTokenRow.user_id == user.user_id,
+        MailedTokenRow.purpose == purpose.value,
+        MailedTokenRow.created_at_ms > since_ms,
+    )
+    return int(await session.scalar(of_tenant(user.institution_id, query)) or 0)
+
+
+async def forget_old_mailed_tokens(session: AsyncSession, *, before_ms: int) -> int:
+    """Delete mailed tokens that expired before then, and return how many there were."""
+    forgetting = (
+        delete(MailedTokenRow)
+        .where(MailedTokenRow.expires_at_ms < before_ms)
+        .execution_options(synchronize_session=False)
+    )
+    forgotten = await session.execute(of_every_tenant(forgetting, _FORGETTING))
+    return _rows(forgotten)
 
 
 def _rows(result: Result[Any]) -> int:

@@ -26,11 +26,21 @@ PresentedPassword = Annotated[SecretStr, Field(min_length=1, max_length=1024)]
 PresentedRefreshToken = Annotated[SecretStr, Field(min_length=1, max_length=256)]
 
 
+PresentedMailedToken = Annotated[SecretStr, Field(min_length=1, max_length=256)]
+"""The token from a mail."""
+
+PresentedCode = Annotated[SecretStr, Field(min_length=1, max_length=64)]
+"""A code of a second factor, or a recovery code."""
+
+
 class Credentials(Contract):
     """Who wants to log in."""
 
     email: EmailAddress = Field(examples=["admin@example.org"])
     password: PresentedPassword
+    code: PresentedCode | None = Field(
+        None, description="of the second factor, where the account has one; a recovery code does as well"
+    )
 
 
 class RefreshRequest(Contract):

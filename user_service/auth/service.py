@@ -6,16 +6,19 @@ import structlog
 from sqlalchemy.ext.asyncio import AsyncSession
 
 from common.auth.principal import UnauthenticatedError
-from common.ids import new_id
 from common.logging import add_facts
+from user_service.attempts.service import Attempt, Attempts
 from user_service.auth import repository
 from user_service.auth.passwords import Passwords
-from user_service.auth.repository import Account, PresentedToken
+from user_service.auth.repository import Account
 from user_service.auth.schemas import Credentials, RefreshRequest, Tokens
-from user_service.auth.tables import RefreshTokenRow, SessionRow
-from user_service.auth.tokens import TokenIssuer, digest_of, new_refresh_token
+from user_service.auth.session_tokens import SessionTokens, refuse_suspended
+from user_service.auth.tokens import digest_of
+from user_service.events.recording import ANONYMOUS, Actor
+from user_service.second_factors.checking import CodeKind, Codes
+from user_service.sessions.ending import Ending, EndReason, end_sessions
+from user_service.sessions.origin import Origin
 from user_service.users.email import email_key
-from user_service.users.roles import Role
 
 _log = structlog.get_logger()
 
@@ -25,6 +28,22 @@ class InvalidCredentialsError(UnauthenticatedError):
 
     type = "invalid-credentials"
     title = "The e-mail address and password do not fit"
+    keeps_changes = True  # the failure is counted
+
+
+class SecondFactorNeededError(UnauthenticatedError):
+    """The password is right, and the account has a second factor."""
+
+    type = "second-factor-needed"
+    title = "A code of the second factor is needed"
+
+
+class InvalidCodeError(UnauthenticatedError):
+    """The password is right, and the code is not, or was used before."""
+
+    type = "invalid-code"
+    title = "The code is wrong or was used before"
+    keeps_changes = True  # the failure is counted
 
 
 class InvalidRefreshTokenError(UnauthenticatedError):
@@ -45,23 +64,59 @@ class Authentication:
     """Sessions of users."""
 
     passwords: Passwords
-    issuer: TokenIssuer
-    refresh_token_ms: int
-    session_ms: int
+    attempts: Attempts
+    codes: Codes
+    tokens: SessionTokens
 
-    async def login(self, session: AsyncSession, credentials: Credentials, *, now_ms: int) -> Tokens:
-        """Check the password and start a session; raises `InvalidCredentialsError`."""
-        account = await repository.find_account(session, email_key=email_key(credentials.email))
+    async def login(
+        self, session: AsyncSession, credentials: Credentials, origin: Origin, *, now_ms: int
+    ) -> Tokens:
+        """Check password and code and start a session.
+
+        Raises `InvalidCredentialsError`, `SecondFactorNeededError`, `InvalidCodeError`, `TooManyAttemptsError` and
+        `InstitutionSuspendedError`. Unknown addresses take the same way and the same time as known ones.
+        """
+        key = email_key(credentials.email)
+        attempt = Attempt(key, origin.ip_address)
+        await self.attempts.refuse_locked(session, attempt, now_ms=now_ms)
+        account = await repository.find_account(session, email_key=key)
         stored = account.user.password_hash if account else None
         checked = await self.passwords.check(credentials.password.get_secret_value(), stored=stored)
-        if account is None or not checked.correct:
+        if account is None or not checked.correct or account.user.disabled_at_ms is not None:
+            user_id = account.user.user_id if account else None
+            await self.attempts.failed(session, attempt, user_id=user_id, now_ms=now_ms)
             raise InvalidCredentialsError
+        code = await self._check_code(session, account, credentials, attempt, now_ms=now_ms)
+        refuse_suspended(account.institution)
         if not await repository.note_login(session, account.user, new_hash=checked.new_hash, now_ms=now_ms):
             raise InvalidCredentialsError
-        return await self.start_session(session, account, now_ms=now_ms)
+        await self.attempts.succeeded(session, attempt, now_ms=now_ms)
+        if code is not None:
+            await self.codes.note_use(session, account, code, now_ms=now_ms)
+        return await self.tokens.start(session, account, origin, now_ms=now_ms)
+
+    async def _check_code(
+        self,
+        session: AsyncSession,
+        account: Account,
+        credentials: Credentials,
+        attempt: Attempt,
+        *,
+        now_ms: int,
+    ) -> CodeKind | None:
+        if account.user.totp_confirmed_at_ms is None:
+            return None
+        if credentials.code is None:
+            raise SecondFactorNeededError
+        shown = credentials.code.get_secret_value()
+        kind = await self.codes.use(session, account.user, shown, now_ms=now_ms)
+        if kind is None:
+            await self.attempts.failed(session, attempt, user_id=account.user.user_id, now_ms=now_ms)
+            raise InvalidCodeError
+        return kind
 
     async def refresh(self, session: AsyncSession, request: RefreshRequest, *, now_ms: int) -> Tokens:
-        """Replace a session's tokens by new ones; raises `InvalidRefreshTokenError`.
+        """Replace a session's tokens by new ones; raises `InvalidRefreshTokenError`, `InstitutionSuspendedError`.
 
         A token that was used before ends its whole session: whoever holds the newer ones may be a thief.
         """
@@ -71,11 +126,15 @@ class Authentication:
         if presented is None or presented.session.ended_at_ms or presented.account.user.disabled_at_ms:
             raise InvalidRefreshTokenError
         if first_use:
-            await repository.forget_expired(session, presented.account.user, now_ms=now_ms)
-            return await self._issue(session, presented.account, presented.session, now_ms=now_ms)
+            refuse_suspended(presented.account.institution)
+            renewed = await self.tokens.renew(session, presented, now_ms=now_ms)
+            if renewed is None:
+                raise InvalidRefreshTokenError
+            return renewed
         if presented.token.used_at_ms is None:
             raise InvalidRefreshTokenError
-        await self._end(session, presented, now_ms=now_ms)
+        ending = Ending(ANONYMOUS, EndReason.REUSED, only=presented.session.session_id)
+        await end_sessions(session, presented.account, ending, now_ms=now_ms)
         _log.warning("session.ended_by_reuse", user_id=presented.account.user.user_id)
         raise RefreshTokenReusedError
 
@@ -85,53 +144,8 @@ class Authentication:
             session, digest_of(request.refresh_token.get_secret_value())
         )
         if presented is not None:
-            add_facts(user_id=presented.account.user.user_id)
-            await self._end(session, presented, now_ms=now_ms)
-
-    async def start_session(self, session: AsyncSession, account: Account, *, now_ms: int) -> Tokens:
-        """Start a session of somebody who has shown who they are."""
-        await repository.forget_expired(session, account.user, now_ms=now_ms)
-        family = SessionRow(
-            session_id=new_id("ses"),
-            user_id=account.user.user_id,
-            created_at_ms=now_ms,
-            expires_at_ms=now_ms,
-            last_used_at_ms=now_ms,
-            access_expires_at_ms=now_ms,
-            ip_address="",
-            user_agent="",
-        )
-        session.add(family)
-        return await self._issue(session, account, family, now_ms=now_ms)
-
-    async def _end(self, session: AsyncSession, presented: PresentedToken, *, now_ms: int) -> None:
-        institution_id = presented.account.user.institution_id
-        await repository.end_session(session, institution_id, presented.session.session_id, now_ms=now_ms)
-
-    async def _issue(
-        self, session: AsyncSession, account: Account, family: SessionRow, *, now_ms: int
-    ) -> Tokens:
-        user = account.user
-        add_facts(user_id=user.user_id, institution_id=user.institution_id)
-        access = self.issuer.for_user(
-            user.user_id,
-            role=Role(user.role),
-            institution=account.institution.as_contract(),
-            session_id=family.session_id,
-            now_ms=now_ms,
-        )
-        refresh_token = new_refresh_token()
-        family.last_used_at_ms = now_ms
-        family.access_expires_at_ms = now_ms + access.expires_in * 1000
-        family.expires_at_ms = min(now_ms + self.refresh_token_ms, family.created_at_ms + self.session_ms)
-        await session.flush()  # the session's row comes before that of its token
-        session.add(
-            RefreshTokenRow(
-                digest=digest_of(refresh_token),
-                session_id=family.session_id,
-                access_token_id=access.token_id,
-                created_at_ms=now_ms,
-                expires_at_ms=family.expires_at_ms,
-            )
-        )
-        return Tokens(access_token=access.text, expires_in=access.expires_in, refresh_token=refresh_token)
+            user_id = presented.account.user.user_id
+            add_facts(user_id=user_id)
+            by = Actor("user", user_id)
+            ending = Ending(by, EndReason.LOGOUT, only=presented.session.session_id)
+            await end_sessions(session, presented.account, ending, now_ms=now_ms)

@@ -22,7 +22,7 @@ SCOPES_BY_CLIENT: Mapping[str, tuple[Scope, ...]] = {
     ),
     "alert_service": (Scope.RECIPIENTS_READ, Scope.ACCESS_READ, Scope.KEY_USE_WRITE),
     "log_service": (Scope.ACCESS_READ, Scope.KEY_USE_WRITE),
-    "external_apis_services": (Scope.ACCESS_READ,),
+    "external_apis_services": (Scope.ACCESS_READ, Scope.KEY_USE_WRITE),
     "operator": (Scope.GEOIP_CONTROL,),
 }
 

@@ -10,7 +10,7 @@ from common.canonical import sha256_hex
 from common.contracts.institutions import Institution
 from common.contracts.tokens import Scope, TokenUse
 from common.ids import new_id
-from user_service.auth.signing_keys import KeyRing
+from user_service.signing_keys.ring import KeyRing
 from user_service.users.roles import SCOPES_BY_ROLE, Role
 
 REFRESH_TOKEN_BYTES = 32
@@ -27,7 +27,7 @@ class AccessToken:
 
 @dataclass(frozen=True)
 class TokenIssuer:
-    """Signs access tokens with the newest key; their claims are those that `common.auth.gate` accepts."""
+    """Signs access tokens with the newest key that may sign; their claims are those that `common.auth.gate` accepts."""
 
     keys: KeyRing
     issuer: str
@@ -51,6 +51,28 @@ class TokenIssuer:
         }
         return self._sign(claims, life_s=self.user_token_s, now_ms=now_ms)
 
+    def for_api_key(
+        self,
+        key_id: str,
+        *,
+        scopes: Collection[Scope],
+        institution: Institution,
+        ends_at_ms: int | None,
+        now_ms: int,
+    ) -> AccessToken:
+        """Issue the access token that an API key is exchanged for; it lives no longer than the key."""
+        claims = {
+            "sub": key_id,
+            "token_use": TokenUse.API_KEY.value,
+            "scope": _scope(scopes),
+            "sid": key_id,
+            "institution_id": institution.institution_id,
+            "institution_mode": institution.mode.value,
+            "base_currency": institution.base_currency,
+        }
+        left_s = self.user_token_s if ends_at_ms is None else ends_at_ms // 1000 - now_ms // 1000
+        return self._sign(claims, life_s=min(self.user_token_s, left_s), now_ms=now_ms)
+
     def for_service(self, client_id: str, *, scopes: Collection[Scope], now_ms: int) -> AccessToken:
         """Issue a service's access token."""
         claims = {"sub": client_id, "token_use": TokenUse.SERVICE.value, "scope": _scope(scopes)}
@@ -67,7 +89,7 @@ class TokenIssuer:
             "exp": issued + life_s,
             "jti": token_id,
         }
-        return AccessToken(sign_access_token(complete, self.keys.newest), token_id, life_s)
+        return AccessToken(sign_access_token(complete, self.keys.signing(now_ms)), token_id, life_s)
 
 
 def new_refresh_token() -> str:

@@ -18,6 +18,7 @@ from user_service.numbering import next_number
 from user_service.outbox import AUDIT, tell_later
 
 SCHEMA_VERSION = 1
+Details = Mapping[str, str | int | bool | list[str] | None]
 
 
 class Action(StrEnum):
@@ -78,7 +79,7 @@ class Event:
     actor: Actor
     subject_kind: str
     subject_id: str
-    details: Mapping[str, str | int | bool | list[str] | None] = field(default_factory=dict)
+    details: Details = field(default_factory=dict)
 
 
 async def record(session: AsyncSession, institution: Institution, event: Event, *, now_ms: int) -> str:

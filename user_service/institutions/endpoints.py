@@ -11,13 +11,17 @@ from common.contracts.institutions import Recipients
 from common.contracts.tokens import Scope
 from common.db import SessionDep
 from common.strict_json import StrictRoute
+from user_service.institutions.registering import may_register
 from user_service.institutions.schemas import Registered, Registration
 from user_service.institutions.service import Institutions
+from user_service.sessions.origin import OriginDep
 
 _REGISTER_REFUSALS: dict[int | str, dict[str, Any]] = {
     400: {"description": "The body is not JSON that is read here"},
     409: {"description": "The e-mail address already has an account"},
     422: {"description": "A value is not taken here, or the password is too easy to guess"},
+    403: {"description": "Only operators register institutions here"},
+    401: {"description": "An access token was sent, and it is not valid"},
     503: {"description": "Too many passwords are being hashed, or the database is away; see Retry-After"},
 }
 _RECIPIENTS_REFUSALS: dict[int | str, dict[str, Any]] = {
@@ -35,15 +39,20 @@ async def _institutions(request: Request) -> Institutions:
     return institutions
 
 
+MayRegister = Annotated[None, Depends(may_register)]
 InstitutionsDep = Annotated[Institutions, Depends(_institutions)]
 
 
 @router.post("", status_code=201, responses=_REGISTER_REFUSALS)
 async def register(
-    registration: Registration, session: SessionDep, institutions: InstitutionsDep
+    registration: Registration,
+    _may: MayRegister,
+    session: SessionDep,
+    institutions: InstitutionsDep,
+    origin: OriginDep,
 ) -> Registered:
     """Register an institution with its first admin, who is logged in at once."""
-    return await institutions.register(session, registration, now_ms=epoch_ms())
+    return await institutions.register(session, registration, origin, now_ms=epoch_ms())
 
 
 @internal.get(

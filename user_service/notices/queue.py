@@ -8,6 +8,7 @@ from sqlalchemy.ext.asyncio import AsyncSession
 
 from common.contracts.notices import Notice, NoticeKind
 from common.ids import new_id
+from user_service.institutions.tables import InstitutionRow
 from user_service.notices.tables import NoticeRow
 from user_service.outbox import NOTICES, tell_later
 
@@ -25,6 +26,11 @@ class Letter:
     facts: Mapping[str, str] = field(default_factory=dict)
     token_id: str | None = None
     expires_at_ms: int | None = None
+
+
+def about_institution(institution: InstitutionRow) -> dict[str, str]:
+    """Return the facts about an institution that every kind of mail can show."""
+    return {"institution_name": institution.name, "institution_mode": institution.mode}
 
 
 async def queue_notice(session: AsyncSession, letter: Letter, *, now_ms: int) -> str:

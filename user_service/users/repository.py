@@ -5,10 +5,12 @@ from sqlalchemy.exc import IntegrityError
 from sqlalchemy.ext.asyncio import AsyncSession
 
 from common.errors import PlatformError
-from common.tenancy import of_tenant
+from common.tenancy import of_every_tenant, of_tenant
 from user_service.institutions.tables import InstitutionRow
-from user_service.users.roles import Role
+from user_service.users.roles import leading_role
 from user_service.users.tables import UserRow
+
+_TAKEN = "an address has one account on the whole platform"
 
 
 class EmailTakenError(PlatformError):
@@ -26,6 +28,13 @@ async def add_user(session: AsyncSession, user: UserRow) -> None:
         await session.flush()
     except IntegrityError as error:
         raise EmailTakenError from error
+
+
+async def refuse_taken(session: AsyncSession, *, email_key: str) -> None:
+    """Raise `EmailTakenError` when the address has an account; whoever stores a user finds out for sure."""
+    query = select(UserRow.user_id).where(UserRow.email_key == email_key)
+    if await session.scalar(of_every_tenant(query, _TAKEN)) is not None:
+        raise EmailTakenError
 
 
 async def find_user(
@@ -55,10 +64,10 @@ async def replace_password(session: AsyncSession, user: UserRow, *, new_hash: st
 
 
 async def emails_of_admins(session: AsyncSession, institution_id: str) -> list[str]:
-    """Return the addresses of an institution's enabled admins."""
+    """Return the addresses of those who run an institution and are not disabled."""
     query = (
         select(UserRow.email)
-        .where(UserRow.role == Role.ADMIN.value, UserRow.disabled_at_ms.is_(None))
+        .where(UserRow.role == leading_role(institution_id).value, UserRow.disabled_at_ms.is_(None))
         .order_by(UserRow.user_id)
     )
     return list(await session.scalars(of_tenant(institution_id, query)))

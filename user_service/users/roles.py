@@ -52,3 +52,16 @@ SCOPES_BY_ROLE: Mapping[Role, tuple[Scope, ...]] = {
         Scope.PROFILE_WRITE,
     ),
 }
+
+PLATFORM_INSTITUTION_ID = "platform"
+"""The institution of those who run the platform, which is nobody's tenant."""
+
+
+def leading_role(institution_id: str) -> Role:
+    """Return the role without which nobody could run this institution."""
+    return Role.OPERATOR if institution_id == PLATFORM_INSTITUTION_ID else Role.ADMIN
+
+
+def may_hold(role: Role, *, institution_id: str) -> bool:
+    """Say whether this institution has that role: the platform has operators and nobody else, all others have none."""
+    return (role is Role.OPERATOR) == (institution_id == PLATFORM_INSTITUTION_ID)

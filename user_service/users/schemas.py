@@ -38,6 +38,7 @@ class UserProfile(BaseModel):
     email: str
     full_name: str
     role: Role
+    second_factor: bool = Field(description="whether the login asks for a code")
     institution: InstitutionProfile
     created_at: datetime
     last_login_at: datetime | None

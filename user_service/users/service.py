@@ -1,29 +1,25 @@
 """What users see and change of themselves."""
 
 from dataclasses import dataclass
-from datetime import UTC, datetime
 
-from pydantic import SecretStr
 from sqlalchemy.ext.asyncio import AsyncSession
 
-from common.auth.principal import Principal, UnauthenticatedError
+from common.auth.principal import Principal
 from common.errors import PlatformError
-from user_service.auth import repository as auth_repository
+from user_service.auth.mailed_tokens import Purpose
 from user_service.auth.password_rules import weakness
 from user_service.auth.passwords import Passwords
-from user_service.institutions.tables import InstitutionRow
+from user_service.auth.proofs import Proofs, WrongCurrentPasswordError
+from user_service.auth.repository import Account, spend_mailed_tokens
+from user_service.events.recording import Action, Event, actor_of, record
+from user_service.notices.security_changes import SecurityChange, tell_owner
+from user_service.sessions.ending import Ending, EndReason, end_sessions
+from user_service.sessions.origin import Origin
+from user_service.times import to_time, to_time_or_none
 from user_service.users import repository
+from user_service.users.acting import find_caller
 from user_service.users.roles import Role
 from user_service.users.schemas import InstitutionProfile, ProfileChange, UserProfile
-from user_service.users.tables import UserRow
-
-
-class WrongCurrentPasswordError(PlatformError):
-    """The current password that came with a new one is wrong."""
-
-    status_code = 403
-    type = "wrong-current-password"
-    title = "The current password is wrong"
 
 
 class WeakPasswordError(PlatformError):
@@ -46,65 +42,63 @@ class Profiles:
     """The user who asks, and nobody else."""
 
     passwords: Passwords
+    proofs: Proofs
 
     async def read(self, session: AsyncSession, caller: Principal) -> UserProfile:
         """Return the caller's profile; raises `UnauthenticatedError` when they are gone or disabled."""
-        user, institution = await _find(session, caller)
-        return _profile(user, institution)
+        return _profile(await find_caller(session, caller))
 
     async def change(
-        self, session: AsyncSession, caller: Principal, change: ProfileChange, *, now_ms: int
+        self, session: AsyncSession, caller: Principal, change: ProfileChange, origin: Origin, *, now_ms: int
     ) -> UserProfile:
         """Change the caller's profile; a new password ends all their other sessions.
 
-        Raises `UnauthenticatedError`, `WrongCurrentPasswordError` and `WeakPasswordError`.
+        Raises `UnauthenticatedError`, `WrongCurrentPasswordError`, `TooManyAttemptsError` and `WeakPasswordError`.
         """
-        user, institution = await _find(session, caller)
+        account = await find_caller(session, caller)
         if change.password is not None and change.current_password is not None:
-            await self._replace_password(
-                session, user, current=change.current_password, chosen=change.password
+            chosen = change.password.get_secret_value()
+            refuse_weak(chosen, email=account.user.email)
+            await self.proofs.check_password(
+                session, account.user, change.current_password, origin, now_ms=now_ms
             )
-            kept = await auth_repository.session_of(
-                session, user.institution_id, access_token_id=caller.token_id
-            )
-            await auth_repository.end_other_sessions(
-                session, user.institution_id, user.user_id, keep=kept, now_ms=now_ms
-            )
-        if change.full_name is not None:
-            user.full_name = change.full_name
-        return _profile(user, institution)
+            await self._replace_password(session, caller, account, chosen, now_ms=now_ms)
+        if change.full_name is not None and change.full_name != account.user.full_name:
+            account.user.full_name = change.full_name
+            await session.flush()
+            await _note(session, account, caller, Action.USER_NAME_CHANGED, now_ms=now_ms)
+        return _profile(account)
 
     async def _replace_password(
-        self, session: AsyncSession, user: UserRow, *, current: SecretStr, chosen: SecretStr
+        self, session: AsyncSession, caller: Principal, account: Account, chosen: str, *, now_ms: int
     ) -> None:
-        refuse_weak(chosen.get_secret_value(), email=user.email)
-        checked = await self.passwords.check(current.get_secret_value(), stored=user.password_hash)
-        if not checked.correct:
-            raise WrongCurrentPasswordError
-        new_hash = await self.passwords.hash(chosen.get_secret_value())
+        user = account.user
+        new_hash = await self.passwords.hash(chosen)
         if not await repository.replace_password(session, user, new_hash=new_hash):
             raise WrongCurrentPasswordError
+        await spend_mailed_tokens(session, user, Purpose.PASSWORD_RESET, now_ms=now_ms)
+        await _note(session, account, caller, Action.PASSWORD_CHANGED, now_ms=now_ms)
+        await tell_owner(session, account, SecurityChange.PASSWORD_CHANGED, now_ms=now_ms)
+        ending = Ending(actor_of(caller), EndReason.PASSWORD_CHANGED, keep=caller.session_id)
+        await end_sessions(session, account, ending, now_ms=now_ms)
 
 
-async def _find(session: AsyncSession, caller: Principal) -> tuple[UserRow, InstitutionRow]:
-    found = await repository.find_user(session, caller.subject, institution_id=caller.institution_id)
-    if found is None:
-        raise UnauthenticatedError
-    return found
+async def _note(
+    session: AsyncSession, account: Account, caller: Principal, action: Action, *, now_ms: int
+) -> None:
+    event = Event(action, actor_of(caller), "user", account.user.user_id)
+    await record(session, account.institution.as_contract(), event, now_ms=now_ms)
 
 
-def _profile(user: UserRow, institution: InstitutionRow) -> UserProfile:
-    contract = institution.as_contract()
+def _profile(account: Account) -> UserProfile:
+    user, institution = account.user, account.institution
     return UserProfile(
         user_id=user.user_id,
         email=user.email,
         full_name=user.full_name,
         role=Role(user.role),
-        institution=InstitutionProfile(name=institution.name, **contract.model_dump()),
-        created_at=_time(user.created_at_ms),
-        last_login_at=None if user.last_login_at_ms is None else _time(user.last_login_at_ms),
+        second_factor=user.totp_confirmed_at_ms is not None,
+        institution=InstitutionProfile(name=institution.name, **institution.as_contract().model_dump()),
+        created_at=to_time(user.created_at_ms),
+        last_login_at=to_time_or_none(user.last_login_at_ms),
     )
-
-
-def _time(milliseconds: int) -> datetime:
-    return datetime.fromtimestamp(milliseconds / 1000, UTC)

@@ -12,15 +12,21 @@ import pytest
 from ai_service.main import SERVICE
 from ai_service.settings import AiSettings
 from common.app import Service, create_app
-from common.contracts.institutions import Institution
+from common.contracts.institutions import Institution, InstitutionMode
+from common.contracts.tokens import Scope
 from tests.asgi import open_app
 from tests.conftest import RunningUserService
 from tests.factories import SANDBOX, transaction_body
 from tests.fake_targets import FakeTargets
+from tests.fakes import AccessChange, institution_access, key_access
 from tests.models import save_test_model
 from tests.servers import serving
 from tests.waiting import eventually
 
+API_KEYS = {
+    name: f"ask_test_0123abcd_{name:s>43}"
+    for name in ("api_key", "reading_key", "revoked_key", "expired_key", "suspended_key")
+}
 OpenAi = Callable[..., AbstractAsyncContextManager["Ai"]]
 
 
@@ -49,6 +55,22 @@ class Ai:
         return {"Authorization": f"Bearer {self.users.fake.user_token(institution=institution)}"}
 
 
+def api_keys() -> list[AccessChange]:
+    """Return what the feed says of the keys above."""
+    suspended = Institution(institution_id="ins_out", mode=InstitutionMode.SANDBOX, base_currency="EUR")
+    scores = Scope.SCORE_WRITE
+    return [
+        institution_access(SANDBOX),
+        institution_access(suspended, suspended=True),
+        key_access(API_KEYS["api_key"], SANDBOX, scores, key_id="key_scores"),
+        key_access(API_KEYS["reading_key"], SANDBOX, Scope.DECISIONS_READ, key_id="key_reads"),
+        key_access(API_KEYS["revoked_key"], SANDBOX, scores, key_id="key_revoked"),
+        key_access(API_KEYS["revoked_key"], SANDBOX, scores, key_id="key_revoked", revoked=True),
+        key_access(API_KEYS["expired_key"], SANDBOX, scores, key_id="key_expired", expires_at=1),
+        key_access(API_KEYS["suspended_key"], suspended, scores, key_id="key_suspended"),
+    ]
+
+
 @pytest.fixture(scope="session")
 def models_dir(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """Where the small model is saved."""
@@ -68,6 +90,7 @@ async def open_ai(
     users: RunningUserService, targets: FakeTargets, models_dir: Path, tmp_path: Path
 ) -> AsyncIterator[OpenAi]:
     """Start ai_service, as often as a test wants, on the same data."""
+    users.fake.access += api_keys()
     async with serving(targets.app) as url:
 
         @asynccontextmanager

@@ -1,17 +1,29 @@
 """What ai_service answers while other services are away, and how it comes back by itself."""
 
 import asyncio
+import base64
+import time
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from dataclasses import replace
 from itertools import count
 from pathlib import Path
 
+import httpx
+import pytest
+
 from ai_service.main import SERVICE
 from ai_service.settings import AiSettings
-from common.app import create_app
-from tests.api.ai_service.conftest import Ai, OpenAi
+from common.app import Service, State, create_app
+from common.auth.access import STALE_S, AccessState
+from common.clock import epoch_ms
+from common.contracts.access import AccessFeed, EndedSession
+from tests.api.ai_service.conftest import API_KEYS, Ai, OpenAi
 from tests.asgi import open_app
 from tests.conftest import RunningUserService
+from tests.factories import transaction_body
 from tests.fake_targets import FakeTargets
-from tests.fakes import FakeUserService, new_key
+from tests.fakes import HASH_KEY, FakeUserService, new_key
 from tests.servers import free_port, serving
 from tests.waiting import eventually
 
@@ -70,6 +82,86 @@ class TestWithoutUserService:
             ]
 
         assert statuses == [200, 503, 503]
+
+
+class TestWithoutNewsOfWhoMayGetIn:
+    @pytest.mark.parametrize("door", ["hot", "route"])
+    async def test_for_a_minute_scoring_goes_on_and_says_so_and_nothing_else_does(
+        self, open_ai: OpenAi, users: RunningUserService, door: str
+    ) -> None:
+        service, access = with_access()
+        async with open_ai(service=service, hot_door=door == "hot", access_poll_s=1) as ai:
+            fresh = await ai.score(transaction_id="before")
+            await stop_the_feed(users.fake)
+            grow_old(access[0])
+            token = await ai.score(transaction_id="by-token", headers=(known := ai.auth()))
+            again = await ai.score(transaction_id="by-token-again", headers=known)
+            by_key = await ai.client.post(
+                "/v1/score",
+                json=transaction_body(transaction_id="by-key", event_time="2026-11-01T10:00:00+00:00"),
+                headers={"X-API-Key": API_KEYS["api_key"]},
+            )
+            refused = [
+                await ai.get("/v1/transactions"),
+                await ai.get(f"/v1/decisions/{fresh.json()['decision_id']}"),
+                await ai.client.get("/v1/transactions", headers={"X-API-Key": API_KEYS["reading_key"]}),
+            ]
+            forbidden = await ai.client.get("/v1/transactions", headers={"X-API-Key": API_KEYS["api_key"]})
+            unknown = await ai.client.get("/v1/transactions", headers={"X-API-Key": "x"})
+            users.fake.access_status = 200
+            heard_again = await eventually(lambda: is_read(ai))
+
+        assert fresh.json()["degraded"] == []
+        for answer in (token, again, by_key):
+            assert (answer.status_code, answer.json()["degraded"]) == (200, ["revocation"])
+        for answer in refused:
+            assert (answer.status_code, answer.headers["Retry-After"]) == (503, "1")
+            assert answer.json()["type"] == "urn:assay:problem:unavailable"
+        assert (forbidden.status_code, unknown.status_code) == (403, 401)
+        assert heard_again
+
+    async def test_what_ended_before_stays_ended(self, open_ai: OpenAi, users: RunningUserService) -> None:
+        users.fake.access.append(EndedSession(session_id="ses_ended", until=2**40))
+        service, access = with_access()
+        async with open_ai(service=service, access_poll_s=1) as ai:
+            await stop_the_feed(users.fake)
+            grow_old(access[0])
+            ended = {"Authorization": f"Bearer {users.fake.user_token(sid='ses_ended')}"}
+
+            refused = [
+                await ai.score(headers=ended),
+                await ai.client.post("/v1/score", headers={"X-API-Key": API_KEYS["revoked_key"]}),
+            ]
+
+        assert [answer.status_code for answer in refused] == [401, 401]
+
+    async def test_from_the_start_nobody_is_let_in(
+        self, users: RunningUserService, models_dir: Path, tmp_path: Path
+    ) -> None:
+        users.fake.access_status = 503
+        settings = AiSettings(
+            environment="test",
+            database_url=f"sqlite:///{tmp_path}/ai.db",
+            models_dir=models_dir,
+            velocity_snapshot=tmp_path / "velocity.npz",
+            user_service_url=users.url,
+            log_level="error",
+        )
+        async with open_app(create_app(SERVICE, settings)) as client:
+            ai = Ai(client, users)
+            await eventually(lambda: is_checked(client, "keys_loaded"))
+            statuses = [
+                (await ai.score(amount=FINE)).status_code,
+                (await client.post("/v1/score", headers={"X-API-Key": API_KEYS["api_key"]})).status_code,
+                (await ai.get("/v1/transactions")).status_code,
+            ]
+            checks = (await client.get("/ready")).json()["checks"]
+            users.fake.access_status = 200
+            afterwards = await eventually(lambda: is_read(ai))
+
+        assert statuses == [503, 503, 503]
+        assert (checks["keys_loaded"], checks["access_known"]) == (True, False)
+        assert afterwards
 
 
 class TestWithoutGeoIp:
@@ -162,3 +254,49 @@ class TestWithoutThoseWhoAreTold:
             await targets.until(alerts=5, records=5, timeout_s=40)
 
         assert answers == [{"alert": "pending", "audit": "pending"}] * 5
+
+
+def with_access() -> tuple[Service[AiSettings], list[AccessState]]:
+    """Return the service, and where what it knows of who may get in is found once it has started."""
+    found: list[AccessState] = []
+
+    @asynccontextmanager
+    async def build(settings: AiSettings) -> AsyncIterator[State]:
+        async with SERVICE.build(settings) as state:
+            found.append(state["token_verifier"].access)
+            yield state
+
+    return replace(SERVICE, build=build), found
+
+
+def grow_old(access: AccessState) -> None:
+    """Say that what is known was true more than a minute ago."""
+    version, hash_key = access.version, base64.b64encode(HASH_KEY).decode()
+    nothing = AccessFeed(
+        after=version,
+        version=version,
+        more=False,
+        hash_key=hash_key,
+        institutions=(),
+        api_keys=(),
+        ended_sessions=(),
+    )
+    access.apply(nothing, as_of=time.monotonic() - STALE_S - 1, now=epoch_ms() // 1000)
+
+
+async def stop_the_feed(users: FakeUserService) -> None:
+    """Fail the feed, and wait for the first look that failed: none before it is under way any more."""
+    users.access_status, asked = 503, users.access_asked
+
+    async def was_refused() -> bool:
+        return users.access_asked > asked
+
+    await eventually(was_refused)
+
+
+async def is_read(ai: Ai) -> bool:
+    return (await ai.get("/v1/transactions")).status_code == 200
+
+
+async def is_checked(client: httpx.AsyncClient, name: str) -> bool:
+    return bool((await client.get("/ready")).json()["checks"][name])

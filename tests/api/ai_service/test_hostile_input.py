@@ -21,8 +21,8 @@ from common.contracts.tokens import Scope
 from common.contracts.transactions import Transaction
 from common.errors import PlatformError
 from common.strict_json import read_model
-from tests.api.ai_service.conftest import Ai, OpenAi
-from tests.hostile_bodies import SECTIONS, TOO_LARGE, Case, cases
+from tests.api.ai_service.conftest import API_KEYS, Ai, OpenAi
+from tests.hostile_bodies import BASE, SECTIONS, TOO_LARGE, Case, cases
 from tests.hostile_requests import BODIES, REQUESTS, Request
 
 DOORS: dict[str, dict[str, Any]] = {"route": {"hot_door": False}, "hot": {"hot_door": True}}
@@ -178,6 +178,11 @@ class TestHotDoor:
                 BODIES["good"],
                 {"token": caller["Authorization"].removeprefix("Bearer ")},
             )
+            by_key = await ai.client.post(
+                "/v1/score",
+                content=json.dumps({**BASE, "transaction_id": "by-key"}).encode(),
+                headers={"Content-Type": "application/json", "X-API-Key": API_KEYS["api_key"]},
+            )
             left = await send(
                 ai,
                 Request("left", 404),
@@ -185,7 +190,7 @@ class TestHotDoor:
                 {"token": caller["Authorization"].removeprefix("Bearer ")},
             )
 
-        assert good.response.status_code == 200
+        assert (good.response.status_code, by_key.status_code) == (200, 200)
         assert left.response.status_code == 404  # there is no route here that could say what is wrong
 
 
@@ -275,6 +280,8 @@ def tokens_of(ai: Ai) -> dict[str, str]:
         "unsigned": token.rpartition(".")[0] + ".",
         "reader": ai.users.fake.user_token(scopes=[Scope.DECISIONS_READ]),
         "service": ai.users.fake.service_token(Scope.SCORE_WRITE),
+        **API_KEYS,
+        "cut_key": API_KEYS["api_key"][:-1],
     }
 
 

@@ -45,6 +45,12 @@ class Alerts:
         headers = {"Authorization": f"Bearer {chosen}"}
         return await self.client.post("/v1/internal/alerts", json={"alerts": list(bodies)}, headers=headers)
 
+    async def send_notices(self, *bodies: dict[str, Any], token: str | None = None) -> httpx.Response:
+        """Ask for mails as user_service does."""
+        chosen = token or self.users.fake.service_token(Scope.NOTICES_WRITE, subject="user_service")
+        headers = {"Authorization": f"Bearer {chosen}"}
+        return await self.client.post("/v1/internal/notices", json={"notices": list(bodies)}, headers=headers)
+
     async def raise_some(self, count: int, **changes: Any) -> list[str]:  # noqa: ANN401 - any JSON
         """Raise `count` alerts together and return their ids."""
         ids = [f"alr_{changes.get('customer_id', 'x')}_{number}" for number in range(count)]

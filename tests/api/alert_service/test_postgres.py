@@ -1,9 +1,13 @@
 import asyncio
 from collections import Counter
 
+import psycopg
+
 from tests.alert_factories import alert_body
 from tests.api.alert_service.conftest import OpenAlerts
 from tests.mail_server import MailServer
+from tests.notice_factories import TOKEN, notice_body
+from tests.waiting import eventually
 
 A, B = "a@example.org", "b@example.org"
 
@@ -58,3 +62,49 @@ class TestOverPostgres:
 
         assert found["attempts"] == 3
         assert len({received.message["Message-ID"] for received in mails.received}) == 1
+
+    async def test_a_notice_is_taken_mailed_and_its_secret_forgotten(
+        self, open_alerts: OpenAlerts, mails: MailServer, postgres_url: str
+    ) -> None:
+        async with open_alerts(database_url=postgres_url) as alerts:
+            first = await alerts.send_notices(notice_body(), notice_body(notice_id="ntc_2"))
+            await mails.until(lambda received: len(received) == 2)
+            repeated = await alerts.send_notices(notice_body())
+            other = await alerts.send_notices(notice_body(secret="another"))
+
+            async def is_forgotten() -> bool:
+                return await _secrets(postgres_url) == [None, None]
+
+            await eventually(is_forgotten)
+
+        assert first.json() == {"accepted": 2, "repeated": 0}
+        assert repeated.json() == {"accepted": 0, "repeated": 1}
+        assert other.status_code == 409
+        assert all(TOKEN in received.text for received in mails.received)
+
+    async def test_two_services_take_the_same_notice_once(
+        self, open_alerts: OpenAlerts, mails: MailServer, postgres_url: str
+    ) -> None:
+        bodies = [notice_body(notice_id=f"ntc_{number}") for number in range(20)]
+        async with (
+            open_alerts(database_url=postgres_url) as one,
+            open_alerts(database_url=postgres_url) as other,
+        ):
+            answers = await asyncio.gather(
+                *(service.send_notices(body) for body in bodies for service in (one, other))
+            )
+            again = await other.send_notices(*bodies)
+            await mails.until(lambda received: len(received) >= len(bodies))
+
+        assert {answer.status_code for answer in answers} <= {202, 503}
+        assert sum(answer.json().get("accepted", 0) for answer in answers) == len(bodies)
+        assert again.json() == {"accepted": 0, "repeated": len(bodies)}
+        assert len(mails.received) == len(bodies)
+
+
+async def _secrets(url: str) -> list[str | None]:
+    def read() -> list[str | None]:
+        with psycopg.connect(url) as connection:
+            return [row[0] for row in connection.execute("SELECT secret FROM notices")]
+
+    return await asyncio.to_thread(read)

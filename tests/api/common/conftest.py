@@ -139,9 +139,14 @@ class Tiny:
 
         yield {"readiness": {name: check(name) for name in self.checks}, **self.state}
 
-    def open(self) -> AbstractAsyncContextManager[httpx.AsyncClient]:
-        settings = ServiceSettings(max_body_bytes=BODY_LIMIT, _env_file=None)
-        return open_app(create_app(self.service, settings))
+    def open(
+        self,
+        *,
+        peer: str = "127.0.0.1",
+        **settings: Any,  # noqa: ANN401 - any setting
+    ) -> AbstractAsyncContextManager[httpx.AsyncClient]:
+        chosen = ServiceSettings(max_body_bytes=BODY_LIMIT, _env_file=None, **settings)
+        return open_app(create_app(self.service, chosen), peer=peer)
 
 
 @pytest.fixture

@@ -13,7 +13,12 @@ class TestReady:
 
         assert response.json() == {
             "ready": True,
-            "checks": {"provider_loaded": True, "rates_loaded": True, "keys_loaded": True},
+            "checks": {
+                "provider_loaded": True,
+                "rates_loaded": True,
+                "keys_loaded": True,
+                "access_known": True,
+            },
         }
 
 

@@ -92,15 +92,22 @@ def log_settings(
 
 
 def make_body(
-    record_id: str, sequence: int, *, institution: Institution, created_at: datetime, note: str
+    record_id: str,
+    sequence: int,
+    *,
+    kind: RecordKind,
+    institution: Institution,
+    created_at: datetime,
+    note: str,
 ) -> str:
-    """Make the body of a decision, with a note in place of most of what it holds."""
+    """Make the body of a decision or an identity record, with a note in place of most of what it holds."""
+    part = "decision" if kind is RecordKind.DECISION else "event"
     content = {
-        "kind": RecordKind.DECISION.value,
+        "kind": kind.value,
         "institution": institution.model_dump(mode="json"),
-        "decision": {
-            "decision_id": record_id,
-            "decision_sequence": sequence,
+        part: {
+            f"{part}_id": record_id,
+            f"{part}_sequence": sequence,
             "created_at": created_at.isoformat(),
             "note": note,
         },
@@ -111,6 +118,7 @@ def make_body(
 def make_record(
     sequence: int = 1,
     *,
+    kind: RecordKind = RecordKind.DECISION,
     institution: Institution = BANK,
     created_at: datetime = datetime(2026, 11, 2, 12, 0, tzinfo=UTC),
     note: str = "geprüft",
@@ -118,12 +126,15 @@ def make_record(
     **changes: Any,  # noqa: ANN401 - any field
 ) -> AuditRecord:
     """Make a record whose digest fits its body, and whose body says what the envelope says."""
-    record_id = changes.pop("record_id", f"dec_{institution.institution_id}_{sequence:06d}")
-    text = body or make_body(record_id, sequence, institution=institution, created_at=created_at, note=note)
+    prefix = "dec" if kind is RecordKind.DECISION else "evt"
+    record_id = changes.pop("record_id", f"{prefix}_{institution.institution_id}_{sequence:06d}")
+    text = body or make_body(
+        record_id, sequence, kind=kind, institution=institution, created_at=created_at, note=note
+    )
     return AuditRecord(
         **{
             "record_id": record_id,
-            "kind": RecordKind.DECISION,
+            "kind": kind,
             "institution_id": institution.institution_id,
             "institution_mode": institution.mode,
             "sequence": sequence,
@@ -148,9 +159,11 @@ class RunningLogService:
     client: httpx.AsyncClient
     users: RunningUserService
 
-    async def hand_over(self, records: Sequence[AuditRecord]) -> httpx.Response:
-        """Post `records` as ai_service does."""
-        token = self.users.fake.service_token(Scope.AUDIT_WRITE)
+    async def hand_over(
+        self, records: Sequence[AuditRecord], *, writer: str = "ai_service"
+    ) -> httpx.Response:
+        """Post `records` as the service `writer`."""
+        token = self.users.fake.service_token(Scope.AUDIT_WRITE, subject=writer)
         return await self.client.post(
             "/v1/internal/audit-records",
             content=AuditBatch(records=tuple(records)).model_dump_json(),

@@ -5,6 +5,7 @@ from typing import Any
 
 import pytest
 
+from common.contracts.audit_records import RecordKind
 from common.contracts.tokens import Scope
 from tests.api.log_service.harness import (
     NEVER_S,
@@ -177,6 +178,18 @@ class TestWhoMayHandOver:
         response = await spooling.client.post("/v1/internal/audit-records", json={})
 
         assert response.status_code == 401
+
+    @pytest.mark.parametrize(
+        ("kind", "writer"), [(RecordKind.DECISION, "user_service"), (RecordKind.IDENTITY, "ai_service")]
+    )
+    async def test_refuses_a_kind_of_record_that_another_service_writes(
+        self, spooling: RunningLogService, kind: RecordKind, writer: str
+    ) -> None:
+        refused = await spooling.hand_over([make_record(kind=kind)], writer=writer)
+
+        assert refused.status_code == 403
+        assert refused.json()["type"] == "urn:assay:problem:not-its-record"
+        assert (await spooling.totals())["records"] == 0
 
 
 class TestFullSpool:

@@ -7,6 +7,7 @@ from pathlib import Path
 import pytest
 
 from common.canonical import sha256_hex
+from common.contracts.audit_records import RecordKind
 from common.contracts.institutions import Institution, InstitutionMode
 from common.contracts.tokens import Scope
 from common.errors import OverloadedError
@@ -236,7 +237,7 @@ class TestReadRecordsOfDay:
         settings = log_settings(tmp_path, users, bucket, archive_interval_s=NEVER_S)
         async with build(settings) as state:
             spool, archive = state["spool"], state["archive"]
-            await spool.accept(make_records(1))
+            await spool.accept(make_records(1), writer="ai_service")
             day = date.fromisoformat(DAY)
 
             streams = [await archive.stream_day(BANK, day) for _ in range(reading.STREAMS)]
@@ -270,3 +271,30 @@ class TestReadRecordsOfDay:
 
         assert response.status_code == 200
         assert response.content == b""
+
+
+class TestTwoKinds:
+    """Decisions and identity records of one institution and day, each numbered by itself."""
+
+    async def test_lie_in_objects_of_their_own_and_are_read_alike(
+        self, archiving: RunningLogService, bucket: Bucket
+    ) -> None:
+        decisions = make_records(2)
+        events = make_records(3, kind=RecordKind.IDENTITY)
+        await archiving.hand_over(decisions)
+        await archiving.hand_over(events, writer="user_service")
+        await archiving.all_archived(5)
+
+        one = await archiving.read(f"/v1/audit/records/{events[1].record_id}")
+        day = (await archiving.read(f"/v1/audit/days/{DAY}")).json()
+        lines = (await archiving.read(f"/v1/audit/days/{DAY}/records")).content.splitlines()
+        hidden = await archiving.read(f"/v1/audit/records/{events[1].record_id}", institution=RIVAL)
+
+        assert one.content == events[1].body.encode()
+        assert one.headers["X-Record-State"] == "archived"
+        assert "/identity-" in one.headers["X-Object-Key"]
+        assert {each["kind"] for each in day["objects"]} == {"decision", "identity"}
+        assert {each["key"] for each in day["objects"]} == set(bucket.objects())
+        assert sorted(each["number"] for each in day["objects"]) == list(range(1, len(bucket.objects()) + 1))
+        assert lines == [each.body.encode() for each in (*decisions, *events)]
+        assert hidden.status_code == 404

@@ -20,6 +20,7 @@ from user_service.settings import UserSettings
 
 PASSWORD = "tide-and-lantern-42"
 AI_SECRET = "a secret of ai_service that is long enough"
+NOWHERE = "http://127.0.0.1:9"  # nothing listens there: what is to be told waits
 ALERT_SECRET = "a secret of alert_service that is long enough"
 
 
@@ -53,6 +54,8 @@ def _settings(path: Path) -> UserSettings:
     return UserSettings(
         database_url=f"sqlite:///{path}",
         signing_key_passphrase=SecretStr("a passphrase that is long enough for tests"),
+        alert_service_url=NOWHERE,
+        log_service_url=NOWHERE,
         ai_service_secret=SecretStr(AI_SECRET),
         alert_service_secret=SecretStr(ALERT_SECRET),
         operator_secret=SecretStr("a secret of the operator that is long enough"),
@@ -69,6 +72,25 @@ async def client(settings: UserSettings) -> AsyncIterator[httpx.AsyncClient]:
 @pytest.fixture
 def database(settings: UserSettings, client: httpx.AsyncClient) -> Iterator[sqlite3.Connection]:
     """A second connection to the running service's database; each statement commits by itself."""
+    path = settings.database_url.removeprefix("sqlite:///")
+    with closing(sqlite3.connect(path, isolation_level=None)) as connection:
+        yield connection
+
+
+@pytest.fixture
+async def roomy(settings: UserSettings) -> AsyncIterator[httpx.AsyncClient]:
+    """The service with room for many passwords at once, for tests of what happens at the same time."""
+    async with open_app(create_app(SERVICE, settings.model_copy(update={"password_queue": 200}))) as opened:
+        yield opened
+
+
+@pytest.fixture
+async def admin_of_roomy(roomy: httpx.AsyncClient) -> "Admin":
+    return await register(roomy)
+
+
+@pytest.fixture
+def database_of_roomy(settings: UserSettings, roomy: httpx.AsyncClient) -> Iterator[sqlite3.Connection]:
     path = settings.database_url.removeprefix("sqlite:///")
     with closing(sqlite3.connect(path, isolation_level=None)) as connection:
         yield connection
@@ -133,6 +155,26 @@ async def service_token(client: httpx.AsyncClient, client_id: str, secret: str) 
 @pytest.fixture
 async def admin(client: httpx.AsyncClient) -> Admin:
     return await register(client)
+
+
+async def make_key(client: httpx.AsyncClient, admin: Admin, **changes: object) -> dict[str, Any]:
+    """Make an API key that may score; `changes` replace fields."""
+    body = {"name": "checkout", "scopes": ["score:write"], **changes}
+    response = await client.post("/v1/api-keys", headers=admin.headers, json=body)
+    assert response.status_code == 201, response.text
+    return dict(response.json())
+
+
+async def exchange(client: httpx.AsyncClient, key: dict[str, Any], **changes: str) -> httpx.Response:
+    """Exchange an API key for a token; `changes` replace fields of the form."""
+    form = {"grant_type": "client_credentials", "client_id": key["key_id"], "client_secret": key["key"]}
+    return await client.post("/v1/auth/token", data={**form, **changes})
+
+
+@pytest.fixture
+async def key(client: httpx.AsyncClient, admin: Admin) -> dict[str, Any]:
+    """An API key of `admin`'s institution that may score."""
+    return await make_key(client, admin)
 
 
 def problem_type(response: httpx.Response) -> str:

@@ -95,13 +95,22 @@ class TestLogin:
     async def test_forgets_sessions_that_expired(
         self, client: httpx.AsyncClient, admin: Admin, database: sqlite3.Connection
     ) -> None:
-        database.execute("UPDATE sessions SET expires_at_ms = 1")
+        database.execute("UPDATE sessions SET expires_at_ms = 1, access_expires_at_ms = 1")
         database.execute("UPDATE refresh_tokens SET expires_at_ms = 1")
 
         await log_in(client, admin)
 
         assert database.execute("SELECT count(*) FROM sessions").fetchone() == (1,)
         assert database.execute("SELECT count(*) FROM refresh_tokens").fetchone() == (1,)
+
+    async def test_keeps_sessions_whose_access_token_may_still_be_valid(
+        self, client: httpx.AsyncClient, admin: Admin, database: sqlite3.Connection
+    ) -> None:
+        database.execute("UPDATE sessions SET expires_at_ms = 1")
+
+        await log_in(client, admin)
+
+        assert database.execute("SELECT count(*) FROM sessions").fetchone() == (2,)
 
 
 class TestRefresh:

@@ -1,10 +1,12 @@
 """Every route that keeps something: nothing is answered before it is kept, and not at all when it could not be."""
 
+import sqlite3
 from collections.abc import Awaitable, Callable
 
 import httpx
 import pytest
 
+from common.clock import epoch_ms
 from tests.api.user_service.conftest import (
     AI_SECRET,
     PASSWORD,
@@ -14,6 +16,7 @@ from tests.api.user_service.conftest import (
     registration,
     service_token,
 )
+from tests.api.user_service.people import code_of, keys
 from tests.commits import (
     Route,
     check_commit_comes_first,
@@ -21,8 +24,44 @@ from tests.commits import (
     counted_commits,
     failing_commits,
 )
+from user_service.auth.mailed_tokens import token_text
 
-COMMITTING: dict[Route, Callable[[httpx.AsyncClient, Admin], Awaitable[httpx.Response]]] = {
+DAY_MS = 86_400_000
+Ask = Callable[[httpx.AsyncClient, Admin], Awaitable[httpx.Response]]
+ME = "/v1/users/me"
+
+
+def mailed(token_id: str) -> str:
+    return token_text(keys().mailed_tokens, token_id)
+
+
+def _as_admin(method: str, path: str, **body: object) -> Ask:
+    async def ask(client: httpx.AsyncClient, admin: Admin) -> httpx.Response:
+        return await client.request(method, path, headers=admin.headers, json=body or None)
+
+    return ask
+
+
+def _without_token(path: str, **body: object) -> Ask:
+    async def ask(client: httpx.AsyncClient, _admin: Admin) -> httpx.Response:
+        return await client.post(path, json=body)
+
+    return ask
+
+
+async def _confirm_second_factor(client: httpx.AsyncClient, admin: Admin) -> httpx.Response:
+    return await client.post(
+        f"{ME}/second-factor/confirm", headers=admin.headers, json={"code": code_of(SECRET)}
+    )
+
+
+async def _remove_second_factor(client: httpx.AsyncClient, admin: Admin) -> httpx.Response:
+    body = {"current_password": PASSWORD, "code": code_of(SECRET)}
+    return await client.request("DELETE", f"{ME}/second-factor", headers=admin.headers, json=body)
+
+
+# each can be asked for at once: `people` has prepared it
+COMMITTING: dict[Route, Ask] = {
     ("POST", "/v1/institutions"): lambda client, _admin: client.post(
         "/v1/institutions", json=registration(email="eve@h.example")
     ),
@@ -31,13 +70,67 @@ COMMITTING: dict[Route, Callable[[httpx.AsyncClient, Admin], Awaitable[httpx.Res
     ("POST", "/v1/auth/logout"): lambda client, admin: client.post(
         "/v1/auth/logout", json={"refresh_token": admin.refresh_token}
     ),
-    ("PATCH", "/v1/users/me"): lambda client, admin: client.patch(
-        "/v1/users/me",
-        headers=admin.headers,
-        json={"password": "a-quay-under-four-moons", "current_password": PASSWORD},
+    ("POST", "/v1/auth/invitations/accept"): _without_token(
+        "/v1/auth/invitations/accept", token=mailed("mtk_invitation"), password=PASSWORD
     ),
+    ("POST", "/v1/auth/password-resets"): _without_token("/v1/auth/password-resets", email="a@h.example"),
+    ("POST", "/v1/auth/password-resets/confirm"): _without_token(
+        "/v1/auth/password-resets/confirm", token=mailed("mtk_reset"), password="a-quay-under-four-moons"
+    ),
+    ("PATCH", ME): _as_admin("PATCH", ME, password="a-quay-under-four-moons", current_password=PASSWORD),
+    ("POST", f"{ME}/second-factor"): _as_admin("POST", f"{ME}/second-factor", current_password=PASSWORD),
+    ("POST", f"{ME}/second-factor/confirm"): _confirm_second_factor,
+    ("DELETE", f"{ME}/second-factor"): _remove_second_factor,
+    ("DELETE", f"{ME}/sessions"): _as_admin("DELETE", f"{ME}/sessions"),
+    ("DELETE", f"{ME}/sessions/{{session_id}}"): _as_admin("DELETE", f"{ME}/sessions/ses_other"),
+    ("POST", "/v1/users"): _as_admin(
+        "POST", "/v1/users", email="new@h.example", full_name="Noor", role="viewer"
+    ),
+    ("PATCH", "/v1/users/{user_id}"): _as_admin("PATCH", "/v1/users/usr_member", disabled=True),
+    ("POST", "/v1/users/{user_id}/invitation"): _as_admin("POST", "/v1/users/usr_invited/invitation"),
+    ("DELETE", "/v1/users/{user_id}/second-factor"): _as_admin(
+        "DELETE", "/v1/users/usr_member/second-factor"
+    ),
+    ("DELETE", "/v1/users/{user_id}/sessions"): _as_admin("DELETE", "/v1/users/usr_member/sessions"),
+}
+SECRET = "JBSWY3DPEHPK3PXPJBSWY3DPEHPK3PXP"
+SECOND_FACTOR_SINCE: dict[Route, int | None] = {
+    ("POST", f"{ME}/second-factor/confirm"): None,
+    ("DELETE", f"{ME}/second-factor"): 1,
 }
 KEEPING_NOTHING: set[Route] = {("POST", "/v1/internal/service-tokens")}
+
+
+@pytest.fixture(autouse=True)
+def people(request: pytest.FixtureRequest, admin: Admin, database: sqlite3.Connection) -> None:
+    """Somebody who has joined, with a session and a second factor, and somebody who has not."""
+    now = epoch_ms()
+    for user_id, password_hash in (("usr_member", "x"), ("usr_invited", "")):
+        database.execute(
+            "INSERT INTO users (user_id, institution_id, email, email_key, full_name, role, password_hash, "
+            "created_at_ms, totp_secret, totp_confirmed_at_ms) VALUES (?, ?, ?, ?, 'Grace', 'viewer', ?, 1, 'x', 1)",
+            (user_id, admin.institution_id, f"{user_id}@h.example", f"{user_id}@h.example", password_hash),
+        )
+    for session_id, user_id in (("ses_member", "usr_member"), ("ses_other", admin.user_id)):
+        database.execute(
+            "INSERT INTO sessions VALUES (?, ?, ?, ?, NULL, ?, ?, '', '')",
+            (session_id, user_id, now, now + DAY_MS, now, now),
+        )
+    for token_id, user_id, purpose in (
+        ("mtk_invitation", "usr_invited", "invitation"),
+        ("mtk_reset", admin.user_id, "password_reset"),
+    ):
+        database.execute(
+            "INSERT INTO mailed_tokens VALUES (?, ?, ?, ?, ?, NULL)",
+            (token_id, user_id, purpose, now, now + DAY_MS),
+        )
+    route = request.node.callspec.params["route"] if hasattr(request.node, "callspec") else None
+    if route in SECOND_FACTOR_SINCE:
+        encrypted = keys().second_factors.encrypt(SECRET.encode()).decode()
+        database.execute(
+            "UPDATE users SET totp_secret = ?, totp_confirmed_at_ms = ? WHERE user_id = ?",
+            (encrypted, SECOND_FACTOR_SINCE[route], admin.user_id),
+        )
 
 
 @pytest.mark.parametrize("route", COMMITTING, ids=" ".join)
@@ -58,6 +151,17 @@ class TestCommit:
 
 
 class TestFailedCommit:
+    async def test_of_a_registration_leaves_nothing_to_tell(
+        self, client: httpx.AsyncClient, database: sqlite3.Connection
+    ) -> None:
+        await check_failed_commit_is_an_outage(lambda: client.post("/v1/institutions", json=registration()))
+
+        counts = [
+            database.execute(f"SELECT count(*) FROM {table}").fetchone()  # noqa: S608 - our own tables
+            for table in ("institutions", "identity_events", "outbox")
+        ]
+        assert counts == [(0,)] * 3
+
     async def test_of_a_reused_refresh_token_does_not_say_that_its_session_was_ended(
         self, client: httpx.AsyncClient, admin: Admin
     ) -> None:
@@ -78,10 +182,30 @@ class TestServiceToken:
         assert commits.begun == 0
 
 
-class TestReading:
-    async def test_a_refused_login_keeps_nothing(self, client: httpx.AsyncClient, admin: Admin) -> None:
-        with counted_commits() as commits:
-            response = await log_in(client, admin, password="not-the-password-1")
+class TestRefusedLogin:
+    async def test_is_counted_before_it_is_answered(
+        self, client: httpx.AsyncClient, admin: Admin, database: sqlite3.Connection
+    ) -> None:
+        response = await log_in(client, admin, password="not-the-password-1")
 
         assert response.status_code == 401
+        assert database.execute("SELECT failures FROM attempts").fetchall() == [(1,), (1,)]
+
+    async def test_that_could_not_be_counted_is_an_outage(
+        self, client: httpx.AsyncClient, admin: Admin
+    ) -> None:
+        await check_failed_commit_is_an_outage(lambda: log_in(client, admin, password="not-the-password-1"))
+
+
+class TestLockedLogin:
+    async def test_keeps_nothing(
+        self, client: httpx.AsyncClient, admin: Admin, database: sqlite3.Connection
+    ) -> None:
+        await log_in(client, admin, password="not-the-password-1")
+        database.execute("UPDATE attempts SET locked_until_ms = ?", (epoch_ms() + DAY_MS,))
+
+        with counted_commits() as commits:
+            response = await log_in(client, admin)
+
+        assert response.status_code == 429
         assert commits.begun == 0

@@ -29,6 +29,7 @@ class TestReadMe:
             "email": "ada@harbour.example",
             "full_name": "Ada Okafor",
             "role": "admin",
+            "second_factor": False,
             "institution": {
                 "institution_id": admin.institution_id,
                 "name": "Harbour Payments",

@@ -16,6 +16,7 @@ from ai_service.ml.registry import load_current
 from ai_service.scoring.tables import decisions, idempotency_keys, outbox
 from ai_service.scoring.tables import metadata as ai_metadata
 from alert_service.alerts.tables import alerts
+from alert_service.notices.tables import notices
 from alert_service.notifications.tables import mails
 from alert_service.tables import metadata as alert_metadata
 from common.canonical import canonical_bytes
@@ -24,13 +25,41 @@ from log_service.archive.tables import bodies
 from log_service.archive.tables import metadata as log_metadata
 from tests.api.log_service.harness import s3_server
 from tests.faults.check_history import check_history, main
-from tests.faults.evidence import Decision, Pending, Scope, Sources, waiting
+from tests.faults.evidence import Decision, Pending, Scope, waiting
 from tests.faults.history import write_history
+from tests.faults.identity_evidence import IdentityEvent
+from tests.faults.sources import Sources
 from tests.models import save_test_model
-from tests.unit.faults.worlds import EMAIL, FINE, FLAGGED, LAST, OURS, make_attempt, make_decision
+from tests.notice_factories import make_notice
+from tests.unit.faults.worlds import (
+    EMAIL,
+    FINE,
+    FLAGGED,
+    LAST,
+    NOTICE,
+    OURS,
+    make_attempt,
+    make_decision,
+    make_event,
+)
+from user_service.institutions import tables as institution_tables
+from user_service.outbox import table as user_outbox
+from user_service.tables import Base
 
 BUCKET = "audit-test"
 SAVED = (FINE, FLAGGED, LAST)
+EVENTS = (make_event(1), make_event(2))
+INSTITUTION: dict[str, object] = {
+    "institution_id": OURS,
+    "name": "Ours",
+    "mode": "sandbox",
+    "base_currency": "EUR",
+    "created_at_ms": 0,
+    "tier": "starter",
+    "over_quota": "block",
+}
+EVENT_TABLE, NOTICE_TABLE = Base.metadata.tables["identity_events"], Base.metadata.tables["notices"]
+assert institution_tables  # importing it declares what the events refer to
 HISTORY = [make_attempt(decision) for decision in SAVED]
 
 
@@ -127,6 +156,29 @@ def mail_row(state: str) -> dict[str, object]:
     }
 
 
+def event_row(event: IdentityEvent) -> dict[str, object]:
+    return {
+        "event_id": event.event_id,
+        "institution_id": event.institution_id,
+        "sequence": event.sequence,
+        "created_at_ms": 0,
+        "action": event.action,
+        "body": event.body,
+    }
+
+
+def notice_row(notice_id: str) -> dict[str, object]:
+    return {
+        "notice_id": notice_id,
+        "institution_id": OURS,
+        "kind": "quota",
+        "accepted_at_ms": 0,
+        "sha256": "0" * 64,
+        "body": b"{}",
+        "secret": None,
+    }
+
+
 @pytest.fixture(params=["sqlite", "postgresql"])
 def database_url(request: pytest.FixtureRequest, tmp_path: Path) -> str:
     if request.param == "postgresql":
@@ -146,11 +198,13 @@ def place(database_url: str, tmp_path: Path) -> Iterator[Place]:
             mailbox=tmp_path / "mails",
             alert_database_url=f"sqlite:///{tmp_path / 'alert_service.db'}",
             log_database_url=f"sqlite:///{tmp_path / 'log_service.db'}",
+            user_database_url=f"sqlite:///{tmp_path / 'user_service.db'}",
         )
         for url, metadata in (
             (sources.database_url, ai_metadata),
             (sources.alert_database_url, alert_metadata),
             (sources.log_database_url, log_metadata),
+            (sources.user_database_url, Base.metadata),
         ):
             engine = create_engine(driver(url))
             metadata.create_all(engine)
@@ -165,6 +219,15 @@ def place(database_url: str, tmp_path: Path) -> Iterator[Place]:
         lines = b"".join(decision.record + b"\n" for decision in SAVED)
         place.put(f"audit/sandbox/{OURS}/2026/11/02/decision-1.ndjson.gz", gzip.compress(lines))
         place.mail(f"Alert {FLAGGED.alert_id} needs attention")
+        place.change(sources.user_database_url, Base.metadata.tables["institutions"], INSTITUTION)
+        for event in EVENTS:
+            place.change(sources.user_database_url, EVENT_TABLE, event_row(event))
+        lines = b"".join(event.body + b"\n" for event in EVENTS)
+        place.put(f"audit/sandbox/{OURS}/2026/11/02/identity-2.ndjson.gz", gzip.compress(lines))
+        place.change(sources.alert_database_url, notices, notice_row(NOTICE.notice_id))
+        told = {**mail_row("delivered"), "mail_id": "mail_2", "notice_id": NOTICE.notice_id}
+        place.change(sources.alert_database_url, mails, told)
+        place.mail(f"Notice: {NOTICE.notice_id}", to="somebody@else.example")
         yield place
 
 
@@ -244,7 +307,7 @@ class TestCheckHistory:
             "still waits in: mail (421 later)",
             "still waits in: alert without a mail",
         }
-        assert len(waiting(sources, Scope(OURS))) == 4
+        assert len(waiting(sources, Scope(OURS))) == 5  # the mail of the notice too
         assert waiting(sources, Scope("ins_nobody")) == [Pending("spool", "1 records", None)]
 
     def test_a_mail_that_nobody_takes_is_no_breach_where_it_may_be_refused(self, place: Place) -> None:
@@ -264,6 +327,50 @@ class TestCheckHistory:
 
         assert check_history(HISTORY, place.sources, scope=Scope(OURS, EMAIL)) == []
         assert check_history(HISTORY, place.sources) != []
+
+
+class TestIdentity:
+    def test_finds_events_and_notices_that_were_lost(self, place: Place) -> None:
+        sources = place.sources
+        place.change(sources.user_database_url, EVENT_TABLE, event_row(make_event(4)))
+        unmailed = {**notice_row(f"ntc_{2:026d}"), "secret": "kept"}
+        place.change(sources.alert_database_url, notices, unmailed)
+
+        found = check_history(HISTORY, sources, scope=Scope(OURS, EMAIL), registered=[OURS, "ins_lost"])
+
+        assert {(breach.invariant, breach.what) for breach in found} == {
+            ("I1", "registered without an event"),
+            ("I2", "an event is not archived"),
+            ("I3", "a notice has no mail"),
+            ("I6", "missing numbers of events"),
+        }
+
+    def test_finds_what_user_service_still_has_to_tell(self, place: Place) -> None:
+        sources = place.sources
+        row = {"attempts": 3, "due_at": 0, "created_at": 0, "last_error": "status 503"}
+        place.change(
+            sources.user_database_url,
+            user_outbox,
+            {**row, "target": "audit", "subject_id": EVENTS[0].event_id},
+            {**row, "target": "notices", "subject_id": "ntc_gone"},
+        )
+        kept = make_notice(notice_id="ntc_kept", institution_id=OURS, secret=None).model_dump_json()
+        place.change(
+            sources.user_database_url,
+            NOTICE_TABLE,
+            {"notice_id": "ntc_kept", "body": kept, "token_id": None, "created_at_ms": 0},
+        )
+
+        waits = {(each.place, each.subject_id) for each in waiting(sources, Scope(OURS))}
+
+        assert waits == {
+            ("user_service's outbox audit", EVENTS[0].event_id),
+            ("user_service's outbox notices", "ntc_gone"),
+            ("user_service's outbox notices", "ntc_kept"),
+        }
+        others = {each.subject_id for each in waiting(sources, Scope("ins_others"))}
+        assert others == {"ntc_gone"}
+        assert {each.invariant for each in check_history(HISTORY, sources)} == {"I13"}
 
 
 class TestReplay:
@@ -325,6 +432,7 @@ def arguments(sources: Sources, history: Path) -> list[str]:
     return [
         *("--history", str(history), "--database", sources.database_url),
         *("--s3", sources.s3_endpoint_url, "--bucket", BUCKET, "--mailbox", str(sources.mailbox)),
+        *("--user-database", sources.user_database_url),
         *("--alert-database", sources.alert_database_url, "--log-database", sources.log_database_url),
         *("--institution", OURS, "--email", EMAIL),
     ]

@@ -132,7 +132,10 @@ class TestOutage:
             accepted = await service.hand_over(make_records(1, first=2))
             reachable = await service.metric("assay_archive_reachable")
 
-        assert ready.json() == {"ready": True, "checks": {"database_connected": True, "keys_loaded": True}}
+        assert ready.json() == {
+            "ready": True,
+            "checks": {"database_connected": True, "keys_loaded": True, "access_known": True},
+        }
         assert accepted.status_code == 202
         assert reachable == 0
 

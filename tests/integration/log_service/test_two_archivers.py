@@ -85,7 +85,7 @@ class TestStaleListing:
                 archiver_over(settings, owner_file=tmp_path / "one") as one,
                 archiver_over(settings, owner_file=tmp_path / "other") as other,
             ):
-                await one.spool.accept(make_records(6))
+                await one.spool.accept(make_records(6), writer="ai_service")
                 await one.seal_due(interval_passed=True)
                 reading = writing_engine(settings.database_url)
                 late = LateReader(reading, lambda: other.store_some(stored_in_between))

@@ -16,6 +16,7 @@ from tests.servers import free_port
 
 TIMEOUT_S = 30
 PASSPHRASE = "a passphrase that is long enough for tests"
+NOWHERE = "http://127.0.0.1:9"  # nothing listens there: what is to be told waits
 ALERT_SECRET = "a secret of alert_service that is long enough"
 
 
@@ -74,6 +75,8 @@ class Processes:
                 "DATABASE_URL": f"sqlite:///{self.database}",
                 "SIGNING_KEY_PASSPHRASE": PASSPHRASE,
                 "ALERT_SERVICE_SECRET": ALERT_SECRET,
+                "ALERT_SERVICE_URL": NOWHERE,
+                "LOG_SERVICE_URL": NOWHERE,
                 **settings,
             },
             stdout=asyncio.subprocess.PIPE,

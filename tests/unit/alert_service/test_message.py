@@ -8,6 +8,7 @@ from typing import ClassVar
 
 import pytest
 
+from alert_service.notifications.envelope import Envelope
 from alert_service.notifications.message import build_message, subject
 from common.contracts.alerts import AlertRequest
 from tests.alert_factories import make_alert
@@ -26,12 +27,14 @@ def build(
 ) -> EmailMessage:
     return build_message(
         alerts,
+        Envelope(
+            message_id="<mail_1@example.org>",
+            sender="Assay <assay@example.org>",
+            recipients=recipients,
+            written_at=datetime(2026, 11, 2, 13, tzinfo=UTC),
+        ),
         institution_name=institution_name,
-        message_id="<mail_1@example.org>",
-        sender="Assay <assay@example.org>",
-        recipients=recipients,
         link="https://assay.example/decisions/{decision_id}",
-        written_at=datetime(2026, 11, 2, 13, tzinfo=UTC),
     )
 
 

@@ -5,7 +5,8 @@ from alembic.migration import MigrationContext
 from sqlalchemy import inspect
 
 import alert_service.alerts.tables
-import alert_service.notifications.tables  # noqa: F401 - both register their tables
+import alert_service.notices.tables
+import alert_service.notifications.tables  # noqa: F401 - all register their tables
 from alert_service.bootstrap import MIGRATIONS
 from alert_service.tables import metadata
 from common.db import migrate, writing_engine

@@ -1,9 +1,11 @@
 from alert_service.alerts.schemas import MailState
 from alert_service.notifications.outcomes import (
+    EXPIRED,
     NOBODY_KNOWN,
     Attempt,
     Reply,
     after,
+    expired,
     with_nobody_to_ask,
 )
 
@@ -89,6 +91,23 @@ class TestWithNobodyToAsk:
 
         assert result.state is MailState.PENDING
         assert result.error == NOBODY_KNOWN
+
+
+class TestExpired:
+    def test_ends_for_all_who_did_not_get_it(self) -> None:
+        told = {"a": MailState.PENDING, "b": MailState.DEAD_LETTER}
+
+        found = expired(told)
+
+        assert found.state is MailState.EXPIRED
+        assert found.recipients == {"a": (MailState.EXPIRED, EXPIRED)}
+        assert not found.somebody_got_it
+
+    def test_stays_delivered_when_somebody_got_it_in_time(self) -> None:
+        found = expired({"a": MailState.DELIVERED, "b": MailState.PENDING})
+
+        assert found.state is MailState.DELIVERED
+        assert found.recipients == {"b": (MailState.EXPIRED, EXPIRED)}
 
 
 class TestReply:

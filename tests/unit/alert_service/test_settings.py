@@ -28,3 +28,12 @@ class TestAlertSettings:
     def test_the_link_leads_to_the_decision(self, link: str) -> None:
         with pytest.raises(ValidationError, match="DECISION_LINK"):
             AlertSettings(decision_link=link)
+
+    @pytest.mark.parametrize("link", ["", "https://assay.example/account#{token}"])
+    def test_takes_no_link_for_tokens_or_one_that_holds_them(self, link: str) -> None:
+        assert AlertSettings(account_link=link).account_link == link
+
+    @pytest.mark.parametrize("link", ["https://assay.example/", "javascript:{token}"])
+    def test_refuses_a_link_for_tokens_that_leads_nowhere(self, link: str) -> None:
+        with pytest.raises(ValidationError, match="ACCOUNT_LINK"):
+            AlertSettings(account_link=link)

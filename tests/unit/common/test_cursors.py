@@ -2,7 +2,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from common.cursors import CursorInvalidError, from_cursor, to_cursor
+from common.cursors import CursorInvalidError, from_cursor, from_id_cursor, to_cursor, to_id_cursor
+from common.ids import new_id
 
 
 class TestCursors:
@@ -30,3 +31,19 @@ class TestCursors:
 
         assert number is not None
         assert 1 <= number < 2**63
+
+
+class TestIdCursor:
+    def test_comes_back_as_the_id_it_was_made_of(self) -> None:
+        row_id = new_id("apr")
+
+        assert from_id_cursor(to_id_cursor(row_id)) == row_id
+        assert from_id_cursor(None) is None
+
+    @pytest.mark.parametrize(
+        "cursor",
+        ["", "é", "%%%", to_cursor(7), to_id_cursor("apr_short"), to_id_cursor("x' OR 1=1 --" + "0" * 20)],
+    )
+    def test_is_refused_unless_it_was_given_out_here(self, cursor: str) -> None:
+        with pytest.raises(CursorInvalidError):
+            from_id_cursor(cursor)

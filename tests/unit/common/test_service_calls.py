@@ -27,6 +27,7 @@ class TestServiceCalls:
     ) -> None:
         await eventually(calls.keys_loaded)
         await eventually(calls.token_available)
+        await eventually(calls.access_known)
 
         principal = await calls.verifier.verify(users.fake.user_token())
         own = await calls.verifier.verify(calls.tokens.header()["Authorization"].removeprefix("Bearer "))

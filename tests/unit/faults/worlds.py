@@ -9,6 +9,8 @@ from common.canonical import canonical_bytes, sha256_hex
 from tests.factories import make_transaction
 from tests.faults.evidence import ArchivedLine, Decision, Evidence, Mail
 from tests.faults.history import Attempt, Ending
+from tests.faults.identity import identity_breaches
+from tests.faults.identity_evidence import IdentityEvent, TakenNotice
 from tests.faults.invariants import Breach, Case, breaches
 
 OURS, EMAIL = "ins_ours", "ann@assay.example"
@@ -28,7 +30,8 @@ class World:
         return replace(self, history=[*self.history, *more])
 
     def breaches(self, **options: Any) -> list[Breach]:  # noqa: ANN401 - any field of a case
-        return breaches(Case(self.history, self.found, **options))
+        case = Case(self.history, self.found, **options)
+        return breaches(case) + identity_breaches(case)
 
 
 def make_decision(number: int, *, flagged: bool = False, **changes: Any) -> Decision:  # noqa: ANN401
@@ -84,12 +87,32 @@ def mailed(*decisions: Decision, **changes: Any) -> Mail:  # noqa: ANN401 - any 
     return Mail(**fields)
 
 
+def make_event(number: int, **changes: Any) -> IdentityEvent:  # noqa: ANN401 - any field
+    event_id = f"evt_{number:026d}"
+    action = "institution.registered" if number == 1 else "user.name_changed"
+    fields: dict[str, Any] = {
+        "event_id": event_id,
+        "institution_id": OURS,
+        "sequence": number,
+        "action": action,
+        "body": canonical_bytes({"event": {"event_id": event_id, "event_sequence": number}}),
+        **changes,
+    }
+    return IdentityEvent(**fields)
+
+
+def archived_event(event: IdentityEvent, *, key: str = "audit/sandbox/ins_ours/events") -> ArchivedLine:
+    return ArchivedLine(key, event.event_id, event.body, is_event=True)
+
+
+NOTICE = TakenNotice(f"ntc_{1:026d}", "delivered", has_secret=False)
 FINE, FLAGGED, LAST = make_decision(1), make_decision(2, flagged=True), make_decision(3)
 
 
 def good_world() -> World:
-    """Return three transactions, one of them flagged, all of them told."""
+    """Return three transactions, one of them flagged, two identity events and a notice, all of them told."""
     decisions = [FINE, FLAGGED, LAST]
+    events = [make_event(1), make_event(2)]
     return World(
         history=[make_attempt(decision) for decision in decisions],
         found=Evidence(
@@ -98,5 +121,9 @@ def good_world() -> World:
             archived=[archived(decision) for decision in decisions],
             mails=[mailed(FLAGGED)],
             alert_ids=frozenset({FLAGGED.alert_id}),
+            events=events,
+            archived_events=[archived_event(event) for event in events],
+            notices=[NOTICE],
+            notice_mails=[mailed(notice_ids=frozenset({NOTICE.notice_id}))],
         ),
     )

@@ -2,6 +2,7 @@
 
 from itertools import pairwise
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -46,10 +47,14 @@ class TestStackParts:
         for name, part in before.items():
             assert after[name].ports == {setting: port + 100 for setting, port in part.ports.items()}
 
-    def test_a_moved_service_is_still_found_by_the_others(self) -> None:
-        environment = parts_of(log_service_port=9999)["ai_service"].environment
+    @pytest.mark.parametrize("service", ["ai_service", "user_service"])
+    @pytest.mark.parametrize("moved", ["log_service", "alert_service"])
+    def test_a_moved_service_is_still_found_by_the_others(self, service: str, moved: str) -> None:
+        changed: dict[str, Any] = {f"{moved}_port": 9999}
 
-        assert environment["LOG_SERVICE_URL"] == "http://127.0.0.1:9999"
+        environment = parts_of(**changed)[service].environment
+
+        assert environment[f"{moved.upper()}_URL"] == "http://127.0.0.1:9999"
 
     def test_no_two_share_a_port(self) -> None:
         ports = [port for part in parts_of().values() for port in part.ports.values()]

@@ -3,12 +3,73 @@ from typing import Any
 
 import pytest
 
+from common.contracts.audit_records import RecordKind
 from common.contracts.institutions import InstitutionMode
-from log_service.archive.records import MAX_RECORD_BYTES, InvalidRecordError, checked
+from log_service.archive.records import (
+    MAX_RECORD_BYTES,
+    InvalidRecordError,
+    NotItsRecordError,
+    checked,
+    refuse_others_records,
+)
 from tests.api.log_service.harness import make_record
+
+WRITERS = [(RecordKind.DECISION, "ai_service"), (RecordKind.IDENTITY, "user_service")]
+SERVICES = ("ai_service", "user_service", "alert_service", "operator", "")
+OTHERS = [(kind, each) for kind in RecordKind for each in SERVICES if (kind, each) not in WRITERS]
+
+
+class TestRefuseOthersRecords:
+    @pytest.mark.parametrize(("kind", "writer"), WRITERS)
+    def test_takes_each_kind_from_its_own_service(self, kind: RecordKind, writer: str) -> None:
+        refuse_others_records([make_record(1, kind=kind), make_record(2, kind=kind)], writer=writer)
+
+    @pytest.mark.parametrize(("kind", "writer"), OTHERS)
+    def test_refuses_it_from_every_other(self, kind: RecordKind, writer: str) -> None:
+        with pytest.raises(NotItsRecordError):
+            refuse_others_records([make_record(1, kind=kind)], writer=writer)
+
+    def test_one_among_many_is_enough(self) -> None:
+        mixed = [make_record(1), make_record(1, kind=RecordKind.IDENTITY)]
+
+        for writer in ("ai_service", "user_service"):
+            with pytest.raises(NotItsRecordError):
+                refuse_others_records(mixed, writer=writer)
 
 
 class TestChecked:
+    @pytest.mark.parametrize("kind", RecordKind)
+    def test_takes_every_kind(self, kind: RecordKind) -> None:
+        record = make_record(3, kind=kind)
+
+        (kept,) = checked([record])
+
+        assert kept.body == record.body.encode()
+        assert (kept.row["kind"], kept.row["sequence"]) == (kind.value, 3)
+
+    @pytest.mark.parametrize("kind", RecordKind)
+    def test_refuses_one_kind_under_the_name_of_another(self, kind: RecordKind) -> None:
+        other = next(each for each in RecordKind if each is not kind)
+
+        with pytest.raises(InvalidRecordError, match="envelope"):
+            checked([make_record(1, kind=kind).model_copy(update={"kind": other})])
+
+    @pytest.mark.parametrize(
+        ("said", "instead"),
+        [
+            ('"event_sequence":1', '"event_sequence":2'),
+            ('"event_id":"evt_', '"event_id":"odd_'),
+            ('"event":{', '"decision":{'),
+            ('"created_at":"2026-11-02', '"created_at":"2026-11-03'),
+        ],
+    )
+    def test_refuses_an_identity_record_that_says_other_things(self, said: str, instead: str) -> None:
+        body = make_record(1, kind=RecordKind.IDENTITY).body
+        assert said in body
+
+        with pytest.raises(InvalidRecordError, match="envelope"):
+            checked([make_record(1, kind=RecordKind.IDENTITY, body=body.replace(said, instead))])
+
     def test_keeps_the_bytes_of_the_body(self) -> None:
         record = make_record(7, note="Zoë")
 

@@ -1,5 +1,11 @@
 from common.contracts.tokens import Scope
-from user_service.users.roles import SCOPES_BY_ROLE, Role
+from user_service.users.roles import (
+    PLATFORM_INSTITUTION_ID,
+    SCOPES_BY_ROLE,
+    Role,
+    leading_role,
+    may_hold,
+)
 
 SERVICE_SCOPES = {
     Scope.ALERTS_WRITE,
@@ -40,3 +46,21 @@ class TestScopesByRole:
 
     def test_lets_viewers_only_look(self) -> None:
         assert Scope.SCORE_WRITE not in SCOPES_BY_ROLE[Role.VIEWER]
+
+
+class TestInstitutions:
+    def test_have_every_role_but_operators(self) -> None:
+        assert {role for role in Role if may_hold(role, institution_id="ins_1")} == set(Role) - {
+            Role.OPERATOR
+        }
+
+    def test_of_the_platform_have_operators_alone(self) -> None:
+        held = {role for role in Role if may_hold(role, institution_id=PLATFORM_INSTITUTION_ID)}
+
+        assert held == {Role.OPERATOR}
+
+    def test_are_led_by_a_role_they_have_and_that_can_make_others(self) -> None:
+        for institution_id in ("ins_1", PLATFORM_INSTITUTION_ID):
+            role = leading_role(institution_id)
+            assert may_hold(role, institution_id=institution_id)
+            assert Scope.USERS_WRITE in SCOPES_BY_ROLE[role]

@@ -22,7 +22,7 @@ class TestScopesOf:
             ),
             ("alert_service", {"recipients:read", "access:read", "key_use:write"}),
             ("log_service", {"access:read", "key_use:write"}),
-            ("external_apis_services", {"access:read"}),
+            ("external_apis_services", {"access:read", "key_use:write"}),
             ("operator", {"geoip:control"}),
         ],
     )

@@ -8,8 +8,9 @@ from common.auth.principal import Principal, UnauthenticatedError
 from common.auth.signing import generate_signing_key, unlock
 from common.contracts.institutions import Institution, InstitutionMode
 from common.contracts.tokens import Scope, TokenUse
-from user_service.auth.signing_keys import KeyRing
 from user_service.auth.tokens import TokenIssuer, digest_of, new_refresh_token
+from user_service.signing_keys.ring import KeyRing, RingKey
+from user_service.signing_keys.schedule import KeyTimes
 from user_service.users.roles import SCOPES_BY_ROLE, Role
 
 NOW_MS = 1_800_000_000_999
@@ -19,8 +20,10 @@ PASSPHRASE = "a passphrase for tests only"
 
 @pytest.fixture(scope="module")
 def keys() -> KeyRing:
-    made = [generate_signing_key(passphrase=PASSPHRASE) for _ in range(2)]
-    return KeyRing([unlock(key, passphrase=PASSPHRASE) for key in made])
+    """Three keys: one that signs from a second after NOW_MS on, the one that signs until then, and an old one."""
+    made = [unlock(generate_signing_key(passphrase=PASSPHRASE), passphrase=PASSPHRASE) for _ in range(3)]
+    times = [KeyTimes(0, NOW_MS + 1000), KeyTimes(0, 0, NOW_MS + 5000), KeyTimes(0, 0, NOW_MS)]
+    return KeyRing([RingKey.of(key, its) for key, its in zip(made, times, strict=True)], clock=lambda: NOW_MS)
 
 
 @pytest.fixture
@@ -82,22 +85,43 @@ class TestTokenIssuer:
 
         assert issued[0].token_id != issued[1].token_id
 
-    def test_signs_with_the_newest_key(self, issuer: TokenIssuer, keys: KeyRing) -> None:
-        token = issuer.for_service("ai_service", scopes=(), now_ms=NOW_MS)
+    @pytest.mark.parametrize(("later_ms", "signer"), [(0, 1), (999, 1), (1000, 0), (6000, 0)])
+    def test_signs_with_the_newest_key_that_may_sign(
+        self, issuer: TokenIssuer, keys: KeyRing, later_ms: int, signer: int
+    ) -> None:
+        token = issuer.for_service("ai_service", scopes=(), now_ms=NOW_MS + later_ms)
 
-        assert key_id(token.text) == keys.newest.kid == keys.published[0]["kid"]
+        assert key_id(token.text) == keys.keys[signer].key.kid
 
 
 class TestKeyRing:
     async def test_finds_every_published_key_and_no_other(self, keys: KeyRing) -> None:
-        found = [await keys.find(key["kid"]) for key in keys.published]
+        published = keys.published(NOW_MS)
 
-        assert found == list(keys.published)
-        with pytest.raises(UnauthenticatedError):
-            await keys.find("other")
+        found = [await keys.find(key["kid"]) for key in published]
+
+        assert [key["kid"] for key in published] == [each.key.kid for each in keys.keys[:2]]
+        assert found == list(published)
+        for kid in ("other", keys.keys[2].key.kid):
+            assert not keys.has(kid)
+            with pytest.raises(UnauthenticatedError):
+                await keys.find(kid)
+
+    def test_signs_with_a_key_that_waits_when_there_is_no_other(self, keys: KeyRing) -> None:
+        """The clock of the process that rotated at once is ahead of ours."""
+        alone = KeyRing(keys.keys[:1])
+
+        assert alone.signing(NOW_MS) == keys.keys[0].key
 
     def test_publishes_nothing_private(self, keys: KeyRing) -> None:
-        assert {name for key in keys.published for name in key} == {"kty", "n", "e", "kid", "use", "alg"}
+        assert {name for key in keys.published(NOW_MS) for name in key} == {
+            "kty",
+            "n",
+            "e",
+            "kid",
+            "use",
+            "alg",
+        }
 
 
 class TestRefreshTokens:

@@ -81,6 +81,13 @@ def _add_credentials() -> None:
         sa.Column("locked_until_ms", sa.BigInteger, nullable=False),
     )
     op.create_table(
+        "account_tasks",
+        sa.Column("task_id", sa.String(64), primary_key=True),
+        sa.Column("kind", sa.String(16), nullable=False),
+        sa.Column("user_id", sa.String(64), sa.ForeignKey("users.user_id", ondelete="CASCADE")),
+        sa.Column("asked_at_ms", sa.BigInteger, nullable=False),
+    )
+    op.create_table(
         "api_keys",
         sa.Column("key_id", sa.String(64), primary_key=True),
         _institution_id(),

@@ -310,6 +310,9 @@ class CountingKeys:
         self.asked += 1
         return self.key
 
+    def has(self, kid: str) -> bool:
+        return kid == self.key["kid"]
+
 
 @pytest.fixture
 def source() -> CountingKeys:
@@ -357,6 +360,18 @@ class TestTokenVerifier:
         for _ in range(2):
             with pytest.raises(UnauthenticatedError):
                 await verifier.verify(token)
+
+    async def test_forgets_a_token_when_its_key_is_retired(
+        self, source: CountingKeys, issuer: FakeUserService
+    ) -> None:
+        verifier = TokenVerifier(source, expected=EXPECTED)
+        token = issuer.user_token()
+        await verifier.verify(token)
+        source.key = public_jwk(new_key())
+
+        assert verifier.remembered(token) is None
+        with pytest.raises(UnauthenticatedError):
+            await verifier.verify(token)
 
     async def test_remembers_a_limited_number_the_oldest_being_forgotten(
         self, source: CountingKeys, issuer: FakeUserService

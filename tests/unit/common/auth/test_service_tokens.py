@@ -7,7 +7,7 @@ import pytest
 from pydantic import SecretStr
 from structlog.testing import capture_logs
 
-from common.auth.service_tokens import ServiceTokens
+from common.auth.service_tokens import MAX_RETRY_S, RETRY_S, ServiceTokens
 from common.contracts.tokens import ServiceTokenRequest
 from common.errors import UnavailableError
 
@@ -183,3 +183,38 @@ class TestKeepFresh:
         keeping.cancel()
 
         assert tokens.header() == {"Authorization": "Bearer token-2"}
+
+
+class TestNextTry:
+    @pytest.mark.parametrize("status", [401, 429])
+    async def test_comes_later_and_later_while_the_service_is_refused(
+        self, server: TokenServer, status: int
+    ) -> None:
+        tokens = server.tokens()
+        server.status = status
+        waits = []
+        for _ in range(20):
+            await tokens.renew()
+            waits.append(round(tokens.next_try_s))
+
+        assert waits == [2, 4, 8] + [round(MAX_RETRY_S)] * 17
+
+    async def test_comes_soon_after_an_outage(self, server: TokenServer) -> None:
+        tokens = server.tokens()
+        server.status = 503
+        for _ in range(5):
+            await tokens.renew()
+
+        assert tokens.next_try_s == pytest.approx(RETRY_S, abs=0.5)
+
+    async def test_is_forgotten_when_a_token_came(self, server: TokenServer) -> None:
+        tokens = server.tokens()
+        server.status = 401
+        for _ in range(5):
+            await tokens.renew()
+        server.status = 200
+        await tokens.renew()
+        server.status = 401
+        await tokens.renew()
+
+        assert round(tokens.next_try_s) == 2

@@ -1,11 +1,11 @@
-"""Tells log_service about every decision, so that it is archived."""
+"""Hands audit records to log_service, so that they are archived."""
 
 from collections.abc import Mapping, Sequence
 from typing import Any
 
 import orjson
 
-from common.auth.service_tokens import ServiceTokens
+from common.auth.service_tokens import TokenSource
 from common.circuit import Circuit
 from common.delivery import Courier, Delivery, deliver
 
@@ -16,7 +16,7 @@ PATH = "/v1/internal/audit-records"
 class LogClient:
     """Hands over audit records; what becomes of it is returned, never raised."""
 
-    def __init__(self, client: Courier, tokens: ServiceTokens, *, circuit: Circuit | None = None) -> None:
+    def __init__(self, client: Courier, tokens: TokenSource, *, circuit: Circuit | None = None) -> None:
         self._client = client
         self._tokens = tokens
         self._circuit = circuit

@@ -1,0 +1,164 @@
+"""Counts decisions against the month's quota: in the commit that saves them, and in memory for who asks."""
+
+from collections.abc import Mapping
+from contextlib import AbstractContextManager, nullcontext
+from dataclasses import dataclass
+from datetime import datetime
+from types import TracebackType
+from typing import Final
+
+from sqlalchemy import Connection
+
+from ai_service.usage import repository
+from ai_service.usage.policy import due_warnings, month_end, month_of, percent, seconds_left
+from ai_service.usage.repository import Month, QuotaWarning
+from ai_service.usage.schemas import AllowedRequests, UsageReport
+from common.clients.notices import TARGET
+from common.contracts.access import Allowance, OverQuota
+from common.errors import PlatformError, UnavailableError
+from common.ids import new_id
+from common.outbox import Outbox, OutboxEntry
+from common.rate_limits.limiting import REFUSED, Allowances
+
+_UNBOUNDED: Final = nullcontext()
+
+
+class QuotaExceededError(PlatformError):
+    """The institution has used up its decisions of this month, or others are using the last ones."""
+
+    status_code = 429
+    type = "quota-exceeded"
+    title = "The decisions of this month are used up"
+
+
+@dataclass(frozen=True, slots=True)
+class Counted:
+    """What a batch came to: the new totals, and the thresholds it reached first."""
+
+    totals: Mapping[Month, int]
+    warned: Mapping[Month, tuple[int, ...]]
+
+
+class UsageMeter:
+    """What each institution has decided in a month.
+
+    The database has the truth; in memory is what this process, the only one that decides, has seen committed.
+    """
+
+    def __init__(self, allowances: Allowances, outbox: Outbox) -> None:
+        self._allowances = allowances
+        self._outbox = outbox
+        self._used: dict[Month, int] = {}
+        self._warned: dict[Month, frozenset[int]] = {}
+        self._held: dict[str, int] = {}
+
+    def load(self, connection: Connection, *, now: datetime) -> None:
+        """Read what was used and warned of before this process began."""
+        self._used = repository.used_since(connection, month_of(now))
+        self._warned = repository.warned_since(connection, month_of(now))
+
+    def count(self, connection: Connection, made: Mapping[Month, int], *, now_ms: int) -> Counted:
+        """Count decisions in the transaction that saves them, with the warnings that are due by then.
+
+        It runs in the writer's thread; nothing in memory changes before `committed` is called.
+        """
+        totals = repository.add(connection, made)
+        warned = {key: self._warn(connection, key, total, now_ms=now_ms) for key, total in totals.items()}
+        return Counted(totals, warned)
+
+    def committed(self, counted: Counted) -> None:
+        """Take over what is durable now; batches may come in another order than they were committed in."""
+        for key, total in counted.totals.items():
+            self._used[key] = max(total, self._used.get(key, 0))
+        for key, thresholds in counted.warned.items():
+            if thresholds:
+                self._warned[key] = self._warned.get(key, frozenset()).union(thresholds)
+
+    def place(self, institution_id: str, *, now: datetime) -> AbstractContextManager[None]:
+        """Hold one decision of the quota until the block that this is entered for ends; raises `QuotaExceededError`.
+
+        Whoever holds a place may still decide, so no more is decided than there is, however many come at once. An
+        institution that is only warned holds none.
+        """
+        allowance = self._allowances.allowance(institution_id)
+        if allowance is None or allowance.over_quota is not OverQuota.BLOCK:
+            return _UNBOUNDED
+        quota = allowance.decisions_per_month
+        if quota is None:
+            return _UNBOUNDED
+        self._hold(institution_id, quota, now)
+        return _Place(self._held, institution_id)
+
+    def report(self, institution_id: str, *, now: datetime) -> UsageReport:
+        """Return what an institution has used; raises `UnavailableError` while it is not known what it may use."""
+        allowance = self._allowances.allowance(institution_id)
+        if allowance is None:
+            raise UnavailableError("What this institution may use is not known yet.")
+        month = month_of(now)
+        used, quota = self._used.get((institution_id, month), 0), allowance.decisions_per_month
+        return UsageReport(
+            month=month,
+            decisions=used,
+            quota=quota,
+            percent=None if quota is None else percent(used, quota),
+            over_quota=allowance.over_quota,
+            tier=allowance.tier,
+            resets_at=month_end(month),
+            rate_limits=AllowedRequests(
+                requests_per_second=allowance.requests_per_second,
+                key_requests_per_second=allowance.key_requests_per_second,
+            ),
+        )
+
+    def _hold(self, institution_id: str, quota: int, now: datetime) -> None:
+        used, held = self._used.get((institution_id, month_of(now)), 0), self._held.get(institution_id, 0)
+        if used + held >= quota:
+            REFUSED.labels("month").inc()
+            if used >= quota:
+                raise QuotaExceededError(retry_after_s=seconds_left(now))
+            # those who hold the last ones may fail, or turn out to be repeats
+            raise QuotaExceededError("The last ones are being decided.", retry_after_s=1)
+        self._held[institution_id] = held + 1
+
+    def _warn(self, connection: Connection, key: Month, total: int, *, now_ms: int) -> tuple[int, ...]:
+        allowance = self._allowances.allowance(key[0])
+        if allowance is None or allowance.decisions_per_month is None:
+            return ()
+        due = due_warnings(total, allowance.decisions_per_month, given=self._warned.get(key, ()))
+        for threshold in due:
+            warning = _warning(key, threshold, total, allowance, now_ms)
+            if repository.warn(connection, warning):
+                entry = OutboxEntry(TARGET, warning.warning_id)
+                self._outbox.add(connection, [entry], now=now_ms, lease_ms=0)
+        return due
+
+
+class _Place(AbstractContextManager[None]):
+    """One decision that is held, and given back at the end."""
+
+    __slots__ = ("_held", "_institution_id")
+
+    def __init__(self, held: dict[str, int], institution_id: str) -> None:
+        self._held = held
+        self._institution_id = institution_id
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None, /
+    ) -> None:
+        left = self._held.pop(self._institution_id) - 1
+        if left:
+            self._held[self._institution_id] = left
+
+
+def _warning(key: Month, threshold: int, total: int, allowance: Allowance, now_ms: int) -> QuotaWarning:
+    institution_id, month = key
+    return QuotaWarning(
+        warning_id=new_id("ntc"),
+        institution_id=institution_id,
+        month=month,
+        threshold=threshold,
+        decisions=total,
+        quota=allowance.decisions_per_month or 0,
+        over_quota=allowance.over_quota.value,
+        created_at_ms=now_ms,
+    )

@@ -1,0 +1,109 @@
+"""Keeps a service's `AccessState` up to date: asks user_service what changed, and tells it which keys were used."""
+
+import asyncio
+import time
+from functools import partial
+
+import httpx
+import structlog
+from prometheus_client import Gauge
+from pydantic import ValidationError
+
+from common.auth.access import AccessState
+from common.auth.service_tokens import ServiceTokens
+from common.clock import epoch_ms
+from common.contracts.access import AccessFeed, KeyUse, KeyUses
+from common.errors import UnavailableError
+from common.http import answers_up_to
+
+RETRY_S = 1.0
+ANEW_S = 600.0
+MAX_PAGE_BYTES = 4 * 1024 * 1024
+MAX_PAGES = 10_000
+USES_PER_CALL = 500  # about 40 KB
+ACCESS_AGE = Gauge("assay_access_feed_age_seconds", "Time since it was last known who may still get in.")
+ACCESS_KNOWN = Gauge("assay_access_known", "What is known about who may get in.", ["what"])
+_FAILURES = (httpx.HTTPError, ValidationError, ValueError, UnavailableError)
+_log = structlog.get_logger()
+
+
+class AccessFeedClient:
+    """Polls the feed into one state; every ten minutes all of it anew.
+
+    A database that was restored, and has gone on past the version that is known here, is not noticed in another way.
+    """
+
+    def __init__(
+        self,
+        client: httpx.AsyncClient,
+        tokens: ServiceTokens,
+        state: AccessState,
+        *,
+        poll_s: float,
+        anew_s: float = ANEW_S,
+    ) -> None:
+        self.state = state
+        self._anew_s = anew_s
+        self._began = time.monotonic()
+        self._client = client
+        self._tokens = tokens
+        self._poll_s = poll_s
+        ACCESS_AGE.set_function(lambda: state.age_s)
+        for what in state.sizes():
+            ACCESS_KNOWN.labels(what).set_function(partial(_size, state, what))
+
+    async def keep_fresh(self) -> None:
+        """Poll as often as was set, every second while that fails; runs until cancelled."""
+        await self._tokens.wait()
+        while True:
+            worked = await self.poll()
+            await self.tell_uses()
+            await asyncio.sleep(self._poll_s if worked else RETRY_S)
+
+    async def poll(self) -> bool:
+        """Ask for everything that changed; return whether that worked."""
+        if time.monotonic() - self._began >= self._anew_s:
+            self._began = time.monotonic()
+            self.state.start_over()
+        try:
+            for _ in range(MAX_PAGES):
+                if not await self._read_page():
+                    return True
+            _log.warning("access.without_end")
+        except _FAILURES as error:
+            _log.warning("access.not_read", error=type(error).__name__)
+        return False
+
+    async def tell_uses(self) -> bool:
+        """Tell user_service which keys were used since the last time; return whether that worked."""
+        uses = self.state.take_uses()
+        told = [KeyUse(key_id=key_id, used_at_ms=used_at_ms) for key_id, used_at_ms in uses.items()]
+        for start in range(0, len(told), USES_PER_CALL):
+            body = KeyUses(uses=tuple(told[start : start + USES_PER_CALL]))
+            try:
+                response = await self._client.post(
+                    "/v1/internal/key-uses", json=body.model_dump(), headers=self._tokens.header()
+                )
+                response.raise_for_status()
+            except _FAILURES as error:
+                _log.warning("access.uses_not_told", error=type(error).__name__)
+                self.state.put_back(uses)
+                return False
+        return True
+
+    async def _read_page(self) -> bool:
+        """Read one page; return whether another is to be read at once."""
+        asked = time.monotonic()
+        response = await self._client.get(
+            "/v1/internal/access-feed",
+            params={"after": self.state.version},
+            headers=self._tokens.header(),
+            extensions=answers_up_to(MAX_PAGE_BYTES),
+        )
+        response.raise_for_status()
+        feed = AccessFeed.model_validate_json(response.content)
+        return self.state.apply(feed, as_of=asked, now=epoch_ms() // 1000)
+
+
+def _size(state: AccessState, what: str) -> int:
+    return state.sizes()[what]

@@ -1,0 +1,88 @@
+"""Every service, opened as its own API tests open it, with everybody who may call it."""
+
+from collections.abc import AsyncIterator, Callable
+from contextlib import AbstractAsyncContextManager, asynccontextmanager
+
+import pytest
+from _pytest.terminal import TerminalReporter
+
+from common.app import create_app
+from tests.api.ai_service.conftest import OpenAi, models_dir, open_ai, targets
+from tests.api.alert_service.conftest import OpenAlerts, mails, open_alerts
+from tests.api.external_apis_services.conftest import Start, start
+from tests.api.log_service.conftest import bucket
+from tests.api.log_service.harness import NEVER_S, Bucket, log_settings, open_log_service
+from tests.api.user_service.conftest import settings as user_settings
+from tests.api.user_service.conftest import started_once
+from tests.asgi import open_app
+from tests.conftest import RunningUserService
+from tests.security.tally import Tally
+from tests.security.worlds import World, ai_world, alert_world, external_world, log_world, user_world
+from user_service.main import SERVICE as USER_SERVICE
+from user_service.settings import UserSettings
+
+# fixtures that live beside the tests of each service
+__all__ = [
+    "bucket",
+    "mails",
+    "models_dir",
+    "open_ai",
+    "open_alerts",
+    "start",
+    "started_once",
+    "targets",
+    "user_settings",
+]
+OpenWorld = Callable[..., AbstractAsyncContextManager[World]]
+_TALLY = pytest.StashKey[Tally]()
+
+
+@pytest.fixture
+def open_world(
+    open_ai: OpenAi,
+    open_alerts: OpenAlerts,
+    start: Start,
+    bucket: Bucket,
+    user_settings: UserSettings,
+    users: RunningUserService,
+    tmp_path_factory: pytest.TempPathFactory,
+) -> OpenWorld:
+    """Open a service by its name; what it logs is left out unless it is asked for."""
+
+    @asynccontextmanager
+    async def opened(service: str, *, log_level: str = "error") -> AsyncIterator[World]:
+        if service == "ai_service":
+            async with open_ai(log_level=log_level) as ai:
+                yield await ai_world(ai)
+        elif service == "alert_service":
+            async with open_alerts(log_level=log_level) as alerts:
+                yield await alert_world(alerts)
+        elif service == "log_service":
+            folder = tmp_path_factory.mktemp("log_service")
+            settings = log_settings(folder, users, bucket, archive_interval_s=NEVER_S, log_level=log_level)
+            async with open_log_service(settings, users) as logs:
+                yield await log_world(logs)
+        elif service == "external_apis_services":
+            async with start(log_level=log_level) as external:
+                yield await external_world(external)
+        else:
+            changed = user_settings.model_copy(update={"log_level": log_level})
+            async with open_app(create_app(USER_SERVICE, changed)) as client:
+                yield await user_world(client, changed)
+
+    return opened
+
+
+@pytest.fixture
+def tally(pytestconfig: pytest.Config) -> Tally:
+    """Return what counts the cases of the whole run."""
+    return pytestconfig.stash.setdefault(_TALLY, Tally())
+
+
+def pytest_terminal_summary(terminalreporter: TerminalReporter, config: pytest.Config) -> None:
+    """Print what was tried."""
+    counted = config.stash.get(_TALLY, None)
+    if counted is not None:
+        terminalreporter.section("security")
+        for line in counted.lines():
+            terminalreporter.write_line(line)

@@ -1,0 +1,158 @@
+import asyncio
+from collections.abc import AsyncIterator
+
+import httpx
+import pytest
+from pydantic import SecretStr
+
+from common.auth.access import AccessState
+from common.auth.access_feed import AccessFeedClient
+from common.auth.service_tokens import ServiceTokens
+from common.contracts.access import EndedSession
+from common.contracts.tokens import Scope, ServiceTokenRequest
+from common.http import service_client
+from tests.conftest import RunningUserService
+from tests.factories import SANDBOX
+from tests.fakes import AccessChange, institution_access, key_access
+from tests.raw_servers import answering, reply
+from tests.waiting import eventually
+
+KEY = b"ask_test_0123abcd_secret"
+CHANGES: list[AccessChange] = [
+    institution_access(SANDBOX),
+    key_access(KEY.decode(), SANDBOX, Scope.SCORE_WRITE),
+]
+
+
+def feed_client(client: httpx.AsyncClient, tokens: ServiceTokens) -> AccessFeedClient:
+    return AccessFeedClient(client, tokens, AccessState(), poll_s=30)
+
+
+@pytest.fixture
+async def users_client(users: RunningUserService) -> AsyncIterator[httpx.AsyncClient]:
+    async with service_client(users.url, timeout_s=5) as client:
+        yield client
+
+
+@pytest.fixture
+async def tokens(users_client: httpx.AsyncClient) -> ServiceTokens:
+    credentials = ServiceTokenRequest(client_id="ai_service", client_secret=SecretStr("secret"))
+    tokens = ServiceTokens(users_client, credentials=credentials)
+    await tokens.renew()
+    return tokens
+
+
+@pytest.fixture
+def feed(users_client: httpx.AsyncClient, tokens: ServiceTokens) -> AccessFeedClient:
+    return feed_client(users_client, tokens)
+
+
+class TestPoll:
+    async def test_learns_what_changed_and_later_what_changed_since(
+        self, feed: AccessFeedClient, users: RunningUserService
+    ) -> None:
+        users.fake.access += CHANGES
+        worked = await feed.poll()
+        held = feed.state.holder_of(KEY)
+        users.fake.access.append(key_access(KEY.decode(), SANDBOX, revoked=True))
+        await feed.poll()
+
+        assert worked
+        assert held is not None
+        assert feed.state.holder_of(KEY) is None
+        assert feed.state.version == 3
+
+    async def test_starts_over_in_the_same_poll_when_user_service_knows_less(
+        self, feed: AccessFeedClient, users: RunningUserService
+    ) -> None:
+        users.fake.access += [*CHANGES, EndedSession(session_id="ses_1", until=2**40)]
+        await feed.poll()
+        del users.fake.access[1:]
+
+        worked = await feed.poll()
+
+        assert worked
+        assert feed.state.version == 1
+        assert feed.state.holder_of(KEY) is None
+        assert feed.state.sizes()["ended_sessions"] == 0
+
+    async def test_learns_once_in_a_while_what_versions_do_not_tell(
+        self, users_client: httpx.AsyncClient, tokens: ServiceTokens, users: RunningUserService
+    ) -> None:
+        feed = AccessFeedClient(users_client, tokens, AccessState(), poll_s=30, anew_s=0)
+        users.fake.access += CHANGES
+        await feed.poll()
+        users.fake.access[1] = EndedSession(session_id="ses_1", until=2**40)
+
+        await feed.poll()
+
+        assert feed.state.holder_of(KEY) is None
+        assert feed.state.sizes()["ended_sessions"] == 1
+
+    async def test_that_fails_leaves_what_is_known(
+        self, feed: AccessFeedClient, users: RunningUserService
+    ) -> None:
+        users.fake.access += CHANGES
+        await feed.poll()
+        users.fake.access_status = 503
+
+        assert not await feed.poll()
+        assert feed.state.holder_of(KEY) is not None
+
+    @pytest.mark.parametrize(
+        "body", [b"", b"{}", b"null", b'{"version": "x"}', b'{"after": 0, "version": -1}', b"[" * 1000]
+    )
+    async def test_of_something_that_is_no_feed_fails(self, tokens: ServiceTokens, body: bytes) -> None:
+        async with answering(reply(200, body=body)) as url, service_client(url, timeout_s=5) as client:
+            feed = feed_client(client, tokens)
+
+            worked = await feed.poll()
+
+        assert (worked, feed.state.loaded) == (False, False)
+
+    async def test_goes_on_by_itself_once_there_is_a_service_token(
+        self, feed: AccessFeedClient, users: RunningUserService
+    ) -> None:
+        users.fake.access += CHANGES
+        polling = asyncio.create_task(feed.keep_fresh())
+
+        async def is_known() -> bool:
+            return feed.state.loaded
+
+        await eventually(is_known)
+        polling.cancel()
+
+        assert feed.state.holder_of(KEY) is not None
+
+
+class TestTellUses:
+    async def test_tells_each_use_once(self, feed: AccessFeedClient, users: RunningUserService) -> None:
+        users.fake.access += CHANGES
+        await feed.poll()
+        feed.state.holder_of(KEY)
+
+        told = await feed.tell_uses()
+        users_told, users.fake.key_uses = users.fake.key_uses, {}
+        await feed.tell_uses()
+
+        assert told
+        assert set(users_told) == {"key_test"}
+        assert users.fake.key_uses == {}
+
+    async def test_tells_many_in_several_calls(
+        self, feed: AccessFeedClient, users: RunningUserService
+    ) -> None:
+        feed.state.put_back({f"key_{number}": number for number in range(1201)})
+
+        assert await feed.tell_uses()
+        assert users.fake.key_uses == {f"key_{number}": number for number in range(1201)}
+
+    async def test_keeps_those_that_could_not_be_told(self, tokens: ServiceTokens) -> None:
+        async with answering(reply(503)) as url, service_client(url, timeout_s=5) as client:
+            feed = feed_client(client, tokens)
+            feed.state.put_back({"key_test": 7})
+
+            told = await feed.tell_uses()
+
+        assert not told
+        assert feed.state.take_uses() == {"key_test": 7}

@@ -1,0 +1,109 @@
+"""The tokens of a session: its first ones, and those that replace them."""
+
+from dataclasses import dataclass
+
+from sqlalchemy.ext.asyncio import AsyncSession
+
+from common.errors import PlatformError
+from common.ids import new_id
+from common.logging import add_facts
+from user_service.auth import repository
+from user_service.auth.repository import Account, PresentedToken
+from user_service.auth.schemas import Tokens
+from user_service.auth.tables import RefreshTokenRow, SessionRow
+from user_service.auth.tokens import AccessToken, TokenIssuer, digest_of, new_refresh_token
+from user_service.events.recording import Action, Actor, Event, record
+from user_service.institutions.tables import InstitutionRow
+from user_service.sessions.origin import Origin
+from user_service.sessions.repository import forget_expired
+from user_service.users.roles import Role
+
+
+class InstitutionSuspendedError(PlatformError):
+    """The caller is who they say, and their institution is suspended."""
+
+    status_code = 403
+    type = "institution-suspended"
+    title = "This institution is suspended"
+
+
+def refuse_suspended(institution: InstitutionRow) -> None:
+    """Raise `InstitutionSuspendedError` for an institution that is let in nowhere."""
+    if institution.suspended_at_ms is not None:
+        raise InstitutionSuspendedError
+
+
+@dataclass(frozen=True)
+class SessionTokens:
+    """Gives sessions their tokens."""
+
+    issuer: TokenIssuer
+    refresh_token_ms: int
+    session_ms: int
+
+    async def start(self, session: AsyncSession, account: Account, origin: Origin, *, now_ms: int) -> Tokens:
+        """Start a session of somebody who has shown who they are."""
+        user = account.user
+        await forget_expired(session, user, now_ms=now_ms)
+        family = SessionRow(
+            session_id=new_id("ses"),
+            user_id=user.user_id,
+            created_at_ms=now_ms,
+            last_used_at_ms=now_ms,
+            ip_address=origin.ip_address,
+            user_agent=origin.user_agent,
+        )
+        access = self._sign(account, family, now_ms=now_ms)
+        session.add(family)
+        await session.flush()  # the session's row comes before that of its token
+        tokens = await self._add_refresh_token(session, family, access, now_ms=now_ms)
+        started = Event(
+            Action.SESSION_STARTED,
+            Actor("user", user.user_id),
+            "session",
+            family.session_id,
+            {"user_id": user.user_id},
+        )
+        await record(session, account.institution.as_contract(), started, now_ms=now_ms)
+        return tokens
+
+    async def renew(self, session: AsyncSession, presented: PresentedToken, *, now_ms: int) -> Tokens | None:
+        """Return a session's next tokens, None when it has just ended."""
+        await forget_expired(session, presented.account.user, now_ms=now_ms)
+        family = presented.session
+        session.expunge(family)  # its row is changed only if it has not ended
+        access = self._sign(presented.account, family, now_ms=now_ms)
+        institution_id = presented.account.user.institution_id
+        if not await repository.go_on_with(session, institution_id, family, now_ms=now_ms):
+            return None
+        return await self._add_refresh_token(session, family, access, now_ms=now_ms)
+
+    def _sign(self, account: Account, family: SessionRow, *, now_ms: int) -> AccessToken:
+        user = account.user
+        add_facts(user_id=user.user_id, institution_id=user.institution_id)
+        access = self.issuer.for_user(
+            user.user_id,
+            role=Role(user.role),
+            institution=account.institution.as_contract(),
+            session_id=family.session_id,
+            now_ms=now_ms,
+        )
+        family.access_expires_at_ms = now_ms + access.expires_in * 1000
+        family.expires_at_ms = min(now_ms + self.refresh_token_ms, family.created_at_ms + self.session_ms)
+        return access
+
+    async def _add_refresh_token(
+        self, session: AsyncSession, family: SessionRow, access: AccessToken, *, now_ms: int
+    ) -> Tokens:
+        refresh_token = new_refresh_token()
+        session.add(
+            RefreshTokenRow(
+                digest=digest_of(refresh_token),
+                session_id=family.session_id,
+                access_token_id=access.token_id,
+                created_at_ms=now_ms,
+                expires_at_ms=family.expires_at_ms,
+            )
+        )
+        await session.flush()
+        return Tokens(access_token=access.text, expires_in=access.expires_in, refresh_token=refresh_token)

@@ -1,0 +1,69 @@
+"""Invitations: mailed to those who are to join, and accepted by them."""
+
+from dataclasses import dataclass
+
+from sqlalchemy.ext.asyncio import AsyncSession
+
+from common.contracts.notices import NoticeKind
+from user_service.auth import repository as tokens
+from user_service.auth.mailed_token_desk import InvalidMailedTokenError, MailedTokenDesk
+from user_service.auth.mailed_tokens import Purpose
+from user_service.auth.passwords import Passwords
+from user_service.auth.repository import Account
+from user_service.auth.schemas import Tokens
+from user_service.auth.session_tokens import SessionTokens, refuse_suspended
+from user_service.events.recording import Action, Actor, Event, record
+from user_service.members import repository
+from user_service.members.schemas import Acceptance
+from user_service.notices.queue import Letter, about_institution, queue_notice
+from user_service.sessions.origin import Origin
+from user_service.users.service import refuse_weak
+
+
+async def mail_invitation(session: AsyncSession, account: Account, *, invited_by: str, now_ms: int) -> None:
+    """Ask for a mail with a new token; those before it are worth nothing."""
+    user, institution = account.user, account.institution
+    await tokens.spend_mailed_tokens(session, user, Purpose.INVITATION, now_ms=now_ms)
+    token = await tokens.add_mailed_token(session, user.user_id, Purpose.INVITATION, now_ms=now_ms)
+    letter = Letter(
+        NoticeKind.INVITATION,
+        institution.institution_id,
+        recipients=(user.email,),
+        facts={**about_institution(institution), "role": user.role, "invited_by_name": invited_by},
+        token_id=token.token_id,
+        expires_at_ms=token.expires_at_ms,
+    )
+    await queue_notice(session, letter, now_ms=now_ms)
+
+
+@dataclass(frozen=True)
+class Joining:
+    """What people do who were invited."""
+
+    desk: MailedTokenDesk
+    passwords: Passwords
+    tokens: SessionTokens
+
+    async def accept(
+        self, session: AsyncSession, acceptance: Acceptance, origin: Origin, *, now_ms: int
+    ) -> Tokens:
+        """Give somebody who was invited their password and log them in.
+
+        Raises `InvalidMailedTokenError`, `TooManyAttemptsError`, `InstitutionSuspendedError` and `WeakPasswordError`.
+        """
+        shown = acceptance.token.get_secret_value()
+        opened = await self.desk.open(session, shown, Purpose.INVITATION, origin, now_ms=now_ms)
+        user, institution = opened.account.user, opened.account.institution
+        refuse_suspended(institution)
+        password = acceptance.password.get_secret_value()
+        refuse_weak(password, email=user.email)
+        password_hash = await self.passwords.hash(password)
+        await self.desk.use(session, opened, now_ms=now_ms)
+        full_name = acceptance.full_name or user.full_name
+        if not await repository.join(
+            session, user, password_hash=password_hash, full_name=full_name, now_ms=now_ms
+        ):
+            raise InvalidMailedTokenError
+        joined = Event(Action.USER_JOINED, Actor("user", user.user_id), "user", user.user_id)
+        await record(session, institution.as_contract(), joined, now_ms=now_ms)
+        return await self.tokens.start(session, opened.account, origin, now_ms=now_ms)

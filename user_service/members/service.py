@@ -1,0 +1,255 @@
+"""Who belongs to an institution, and as what."""
+
+from dataclasses import dataclass
+
+from sqlalchemy.ext.asyncio import AsyncSession
+
+from common.auth.principal import Principal
+from common.contracts.tokens import Scope
+from common.errors import NotFoundError, PlatformError
+from common.ids import new_id
+from user_service.auth.repository import Account
+from user_service.events.recording import Action, Actor, Details, Event, record
+from user_service.members import repository
+from user_service.members.invitations import mail_invitation
+from user_service.members.schemas import Invitation, Member, MemberChange, MemberPage, MemberState
+from user_service.second_factors.service import remove_second_factor
+from user_service.sessions.ending import Ending, EndReason, end_sessions
+from user_service.times import to_time, to_time_or_none
+from user_service.users import repository as users
+from user_service.users.acting import find_holder
+from user_service.users.email import email_key
+from user_service.users.roles import Role, leading_role, may_hold
+from user_service.users.tables import UserRow
+
+
+class OwnAccountError(PlatformError):
+    """People do not change themselves as admins change others."""
+
+    status_code = 409
+    type = "own-account"
+    title = "Nobody does this to themselves; ask another admin"
+
+
+class LastAdminError(PlatformError):
+    """Without this admin nobody could run the institution any more."""
+
+    status_code = 409
+    type = "last-admin"
+    title = "This is the last admin who can log in; make another one first"
+
+
+class RoleNotOfferedError(PlatformError):
+    """The role is for another kind of institution: operators belong to the platform, all others do not."""
+
+    status_code = 409
+    type = "role-not-offered"
+    title = "This institution does not have that role"
+
+
+class AlreadyJoinedError(PlatformError):
+    """Somebody who has joined needs no invitation."""
+
+    status_code = 409
+    type = "already-joined"
+    title = "This user has joined already"
+
+
+class UserDisabledError(PlatformError):
+    """Somebody who is disabled is not invited."""
+
+    status_code = 409
+    type = "user-disabled"
+    title = "This user is disabled; enable them first"
+
+
+@dataclass(frozen=True, slots=True)
+class By:
+    """The person who does something to others of their institution."""
+
+    user_id: str
+    institution_id: str
+
+    @property
+    def actor(self) -> Actor:
+        """Return them as events name them."""
+        return Actor("user", self.user_id)
+
+
+def by(caller: Principal) -> By:
+    """Return the caller as the one who does something."""
+    return By(caller.subject, caller.institution_id)
+
+
+@dataclass(frozen=True)
+class Members:
+    """The people of institutions. Whoever changes them must still be allowed to: that is looked up anew."""
+
+    async def read_page(self, session: AsyncSession, who: By, *, page: int, limit: int) -> MemberPage:
+        """Return one page of the people of an institution."""
+        rows, total = await repository.read_members(
+            session, who.institution_id, offset=(page - 1) * limit, limit=limit
+        )
+        return MemberPage(items=tuple(shown(row) for row in rows), page=page, limit=limit, total=total)
+
+    async def read(self, session: AsyncSession, who: By, user_id: str) -> Member:
+        """Return one person of an institution; raises `NotFoundError`."""
+        return shown((await _find(session, who, user_id)).user)
+
+    async def invite(self, session: AsyncSession, who: By, invitation: Invitation, *, now_ms: int) -> Member:
+        """Add somebody and mail them a token to join; raises `RoleNotOfferedError` and `EmailTakenError`."""
+        inviting = await _acting(session, who)
+        _refuse_role(invitation.role, who)
+        user = _invited(invitation, who, now_ms=now_ms)
+        await users.add_user(session, user)
+        account = Account(user, inviting.institution)
+        await mail_invitation(session, account, invited_by=inviting.user.full_name, now_ms=now_ms)
+        details = {"role": invitation.role.value}
+        await _note(session, account, Action.USER_INVITED, who, now_ms=now_ms, details=details)
+        return shown(user)
+
+    async def invite_again(self, session: AsyncSession, who: By, user_id: str, *, now_ms: int) -> None:
+        """Mail a new invitation; those before it are worth nothing.
+
+        Raises `NotFoundError`, `AlreadyJoinedError` and `UserDisabledError`.
+        """
+        inviting = await _acting(session, who)
+        account = await _find(session, who, user_id)
+        if account.user.password_hash:
+            raise AlreadyJoinedError
+        if account.user.disabled_at_ms is not None:
+            raise UserDisabledError
+        await mail_invitation(session, account, invited_by=inviting.user.full_name, now_ms=now_ms)
+        details: Details = {"role": account.user.role, "again": True}
+        await _note(session, account, Action.USER_INVITED, who, now_ms=now_ms, details=details)
+
+    async def change(
+        self, session: AsyncSession, who: By, user_id: str, change: MemberChange, *, now_ms: int
+    ) -> Member:
+        """Change somebody's role, disable or enable them; what takes rights away ends their sessions.
+
+        Raises `NotFoundError`, `OwnAccountError`, `RoleNotOfferedError` and `LastAdminError`.
+        """
+        account = await self._other(session, who, user_id)
+        if change.role is not None:
+            await self._set_role(session, account, change.role, who, now_ms=now_ms)
+        if change.disabled is not None:
+            await self._set_disabled(session, account, who, disabled=change.disabled, now_ms=now_ms)
+        if change.role is not None or change.disabled:
+            await _refuse_leaderless(session, who.institution_id)
+        return shown(account.user)
+
+    async def remove_second_factor(
+        self, session: AsyncSession, who: By, user_id: str, *, now_ms: int
+    ) -> None:
+        """Remove somebody's second factor and end their sessions; raises `SecondFactorOffError` and as `change`."""
+        account = await self._other(session, who, user_id)
+        await remove_second_factor(session, account, who.actor, now_ms=now_ms)
+        ending = Ending(who.actor, EndReason.SECOND_FACTOR_REMOVED)
+        await end_sessions(session, account, ending, now_ms=now_ms)
+
+    async def end_sessions(self, session: AsyncSession, who: By, user_id: str, *, now_ms: int) -> None:
+        """End all sessions of somebody else; raises as `change`."""
+        account = await self._other(session, who, user_id)
+        await end_sessions(session, account, Ending(who.actor, EndReason.REVOKED), now_ms=now_ms)
+
+    async def _other(self, session: AsyncSession, who: By, user_id: str) -> Account:
+        """Return somebody else, as they are once nobody else is changing people of this institution."""
+        await repository.hold_institution(session, who.institution_id)
+        await _acting(session, who)
+        account = await _find(session, who, user_id)
+        if user_id == who.user_id:
+            raise OwnAccountError
+        return account
+
+    async def _set_role(
+        self, session: AsyncSession, account: Account, role: Role, who: By, *, now_ms: int
+    ) -> None:
+        _refuse_role(role, who)
+        before = account.user.role
+        if before == role.value:
+            return
+        account.user.role = role.value
+        await session.flush()
+        details = {"role": role.value, "role_before": before}
+        await _note(session, account, Action.USER_ROLE_CHANGED, who, now_ms=now_ms, details=details)
+        await end_sessions(session, account, Ending(who.actor, EndReason.ROLE_CHANGED), now_ms=now_ms)
+
+    async def _set_disabled(
+        self, session: AsyncSession, account: Account, who: By, *, disabled: bool, now_ms: int
+    ) -> None:
+        if disabled == (account.user.disabled_at_ms is not None):
+            return
+        account.user.disabled_at_ms = now_ms if disabled else None
+        await session.flush()
+        action = Action.USER_DISABLED if disabled else Action.USER_ENABLED
+        await _note(session, account, action, who, now_ms=now_ms)
+        if disabled:
+            await end_sessions(session, account, Ending(who.actor, EndReason.DISABLED), now_ms=now_ms)
+
+
+def shown(row: UserRow) -> Member:
+    """Return a person as admins see them."""
+    if row.disabled_at_ms is not None:
+        state = MemberState.DISABLED
+    else:
+        state = MemberState.ACTIVE if row.password_hash else MemberState.INVITED
+    return Member(
+        user_id=row.user_id,
+        email=row.email,
+        full_name=row.full_name,
+        role=Role(row.role),
+        state=state,
+        second_factor=row.totp_confirmed_at_ms is not None,
+        invited_by=row.invited_by,
+        created_at=to_time(row.created_at_ms),
+        last_login_at=to_time_or_none(row.last_login_at_ms),
+    )
+
+
+async def _acting(session: AsyncSession, who: By) -> Account:
+    return await find_holder(session, who.user_id, institution_id=who.institution_id, scope=Scope.USERS_WRITE)
+
+
+async def _find(session: AsyncSession, who: By, user_id: str) -> Account:
+    account = await repository.find_member(session, user_id, institution_id=who.institution_id)
+    if account is None:
+        raise NotFoundError
+    return account
+
+
+def _refuse_role(role: Role, who: By) -> None:
+    if not may_hold(role, institution_id=who.institution_id):
+        raise RoleNotOfferedError
+
+
+async def _refuse_leaderless(session: AsyncSession, institution_id: str) -> None:
+    if not await repository.count_able(session, institution_id, leading_role(institution_id)):
+        raise LastAdminError
+
+
+async def _note(
+    session: AsyncSession,
+    account: Account,
+    action: Action,
+    who: By,
+    *,
+    now_ms: int,
+    details: Details | None = None,
+) -> None:
+    event = Event(action, who.actor, "user", account.user.user_id, details or {})
+    await record(session, account.institution.as_contract(), event, now_ms=now_ms)
+
+
+def _invited(invitation: Invitation, who: By, *, now_ms: int) -> UserRow:
+    return UserRow(
+        user_id=new_id("usr"),
+        institution_id=who.institution_id,
+        email=invitation.email,
+        email_key=email_key(invitation.email),
+        full_name=invitation.full_name,
+        role=invitation.role.value,
+        password_hash="",
+        created_at_ms=now_ms,
+        invited_by=who.user_id,
+    )
