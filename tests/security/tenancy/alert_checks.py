@@ -1,23 +1,29 @@
 """alert_service: nobody is shown, mailed or counted as a recipient of another institution's alerts."""
 
-from collections.abc import Callable
 from typing import Any
 
-from sqlalchemy import Connection, event, insert, select
+import pytest
+from sqlalchemy import Connection, insert, select
+from sqlalchemy.exc import NoResultFound
 
 from alert_service.alerts import repository as alerts_repository
 from alert_service.alerts.repository import AlertFilter
 from alert_service.alerts.schemas import MailState
 from alert_service.alerts.tables import alerts
 from alert_service.bootstrap import MIGRATIONS
+from alert_service.notices.repository import _row, find_notice, forget_secret
+from alert_service.notices.tables import notices
 from alert_service.notifications import recipients_repository, repository
 from alert_service.notifications.grouping import Waiting
+from alert_service.notifications.letters_repository import write_letter
+from alert_service.notifications.mail import Mail
 from alert_service.notifications.outcomes import AfterAttempt
-from alert_service.notifications.repository import Mail
 from alert_service.notifications.tables import mail_recipients, mails
+from common.clock import utc_now
 from common.contracts.institutions import Recipients
-from common.tenancy import TENANT, of_every_tenant
-from tests.security.tenancy.worlds import BOTH, A, B, World, on_connection
+from common.contracts.notices import Notice, NoticeKind
+from common.tenancy import of_every_tenant
+from tests.security.tenancy.worlds import BOTH, A, B, World, all_of_a_tenant, on_connection
 
 FAR_MS = 10**12
 
@@ -40,6 +46,7 @@ def fill(connection: Connection) -> None:
         recipient = {"mail_id": f"mail_{name}", "email": f"{name}@bank.example", "state": "pending"}
         connection.execute(insert(mail_recipients).values(**recipient))
         _keep(connection, name)
+        connection.execute(insert(notices).values(**_row(_notice(name), now_ms=1)))
         for number, mail_id in enumerate((f"mail_{name}", None)):
             connection.execute(
                 insert(alerts).values(
@@ -93,7 +100,7 @@ def keeping_whom_to_mail(connection: Connection) -> None:
 
 
 def what_a_letter_says(connection: Connection) -> None:
-    letter = repository.write_letter(connection, _mail("mail_ins_a", of=B.institution_id), [])
+    letter = write_letter(connection, _mail("mail_ins_a", of=B.institution_id), [])
 
     assert (letter.alerts, letter.told, letter.everybody) == ([], {}, ())
 
@@ -143,10 +150,24 @@ def alerts_that_are_put_into_a_mail(connection: Connection) -> None:
 def statements_about_a_mail(connection: Connection) -> None:
     mail = _mail("mail_ins_b", of=B.institution_id)
 
-    _all_of_tenant(connection, lambda: repository.write_letter(connection, mail, ["other@bank.example"]))
-    _all_of_tenant(
-        connection, lambda: repository._make_mail(connection, B.institution_id, [99], now_ms=1, domain="x")
-    )
+    with all_of_a_tenant(connection):
+        write_letter(connection, mail, ["other@bank.example"])
+        repository._make_mail(connection, B.institution_id, [99], now_ms=1, domain="x")
+
+
+def one_notice(connection: Connection) -> None:
+    for institution in BOTH:
+        mine = _mail("", of=institution.institution_id, notice_id=f"ntc_{institution.institution_id}")
+        assert find_notice(connection, mine).facts == {"change": institution.institution_id}
+
+    with pytest.raises(NoResultFound):
+        find_notice(connection, _mail("", of=B.institution_id, notice_id="ntc_ins_a"))
+
+
+def the_secret_of_a_notice(connection: Connection) -> None:
+    forget_secret(connection, _mail("", of=B.institution_id, notice_id="ntc_ins_a"))
+
+    assert _all(connection, notices.c.secret) == ["ins_a", "ins_b"]
 
 
 def _make_mails(connection: Connection) -> None:
@@ -156,28 +177,25 @@ def _make_mails(connection: Connection) -> None:
     )
 
 
-def _all_of_tenant(connection: Connection, run: Callable[[], object]) -> None:
-    """Let `run` change rows that only it could name: that each statement says whose they are is then all there is."""
-    unnamed: list[str] = []
-
-    def note(*about: Any) -> None:  # noqa: ANN401 - what SQLAlchemy calls a listener with
-        _connection, _cursor, text, _parameters, context, _many = about
-        if not context.isinsert and TENANT not in context.compiled.binds:
-            unnamed.append(text)
-
-    event.listen(connection, "before_cursor_execute", note)
-    run()
-    event.remove(connection, "before_cursor_execute", note)
-    assert unnamed == []
-
-
 def _keep(connection: Connection, name: str, *, email: str | None = None) -> None:
     found = Recipients(institution_id=name, institution_name=name, emails=(email or f"{name}@bank.example",))
     recipients_repository.keep_recipients(connection, found, now_ms=1)
 
 
-def _mail(mail_id: str, *, of: str) -> Mail:
-    return Mail(mail_id, of, "<message>", attempts=1, created_at_ms=0)
+def _notice(name: str) -> Notice:
+    return Notice(
+        notice_id=f"ntc_{name}",
+        kind=NoticeKind.SECURITY_CHANGE,
+        institution_id=name,
+        recipients=(f"{name}@bank.example",),
+        facts={"change": name},
+        secret=name,
+        created_at=utc_now(),
+    )
+
+
+def _mail(mail_id: str, *, of: str, notice_id: str | None = None) -> Mail:
+    return Mail(mail_id, of, "<message>", attempts=1, created_at_ms=0, notice_id=notice_id)
 
 
 def _all(connection: Connection, column: Any) -> list[Any]:  # noqa: ANN401 - any column
@@ -201,6 +219,8 @@ WORLD = World(
             alerts_that_wait_for_a_mail,
             alerts_that_are_put_into_a_mail,
             statements_about_a_mail,
+            one_notice,
+            the_secret_of_a_notice,
         )
     },
 )

@@ -2,17 +2,19 @@
 
 import asyncio
 import shutil
-from collections.abc import Awaitable, Callable, Iterator, Mapping
-from contextlib import contextmanager
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterator, Mapping
+from contextlib import asynccontextmanager, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import pytest
-from sqlalchemy import Connection
+from sqlalchemy import Connection, event
 from sqlalchemy.ext.asyncio import AsyncSession
 
 from common.contracts.institutions import Institution, InstitutionMode
 from common.db import Database, migrate, writing_engine
+from common.tenancy import TENANT
 
 A = Institution(institution_id="ins_a", mode=InstitutionMode.SANDBOX, base_currency="EUR")
 B = Institution(institution_id="ins_b", mode=InstitutionMode.SANDBOX, base_currency="EUR")
@@ -62,6 +64,31 @@ def in_session(job: InSession) -> Run:
             await database.engine.dispose()
 
     return lambda url: asyncio.run(run(url))
+
+
+@contextmanager
+def all_of_a_tenant(connection: Connection) -> Iterator[None]:
+    """Fail unless each statement inside says whose it is: where nobody could see a difference, that is all there is."""
+    unnamed: list[str] = []
+
+    def note(*about: Any) -> None:  # noqa: ANN401 - what SQLAlchemy calls a listener with
+        _connection, _cursor, text, _parameters, context, _many = about
+        if not context.isinsert and TENANT not in context.compiled.binds:
+            unnamed.append(text)
+
+    event.listen(connection, "before_cursor_execute", note)
+    yield
+    event.remove(connection, "before_cursor_execute", note)
+    assert unnamed == []
+
+
+@asynccontextmanager
+async def each_of_a_tenant(session: AsyncSession) -> AsyncIterator[None]:
+    """Do the same for the statements of a session."""
+    connection = (await session.connection()).sync_connection
+    assert connection is not None
+    with all_of_a_tenant(connection):
+        yield
 
 
 @contextmanager
