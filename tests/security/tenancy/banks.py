@@ -23,11 +23,14 @@ class Bank:
     mark: str
     ids: dict[str, str] = field(default_factory=dict)
     secrets: dict[str, str] = field(default_factory=dict, repr=False)
+    mailed: dict[str, str] = field(default_factory=dict, repr=False)
+    """Secrets that alert_service keeps until they are mailed."""
 
     @cached_property
     def client(self) -> httpx.Client:
         """One client for all services; the paths are whole addresses."""
-        return httpx.Client(timeout=TIMEOUT_S, trust_env=False)
+        headers = {"User-Agent": self.made_up["browser of a session"]}
+        return httpx.Client(timeout=TIMEOUT_S, trust_env=False, headers=headers)
 
     @property
     def email(self) -> str:
@@ -45,6 +48,13 @@ class Bank:
             "institution name": f"{mark} Savings Bank",
             "admin's e-mail": self.email,
             "admin's name": f"{mark} Okafor",
+            "browser of a session": f"{mark}-laptop/1.0",
+            "API key 1's name": f"{mark} checkout",
+            "API key 2's name": f"{mark} warehouse",
+            "colleague's e-mail": f"{mark}-colleague@bank.example",
+            "colleague's name": f"{mark} Adeyemi",
+            "newcomer's e-mail": f"{mark}-newcomer@bank.example",
+            "newcomer's name": f"{mark} Lindqvist",
             "transaction_id": f"{mark}-tx",
             "customer_id": f"{mark}-customer",
             "account_id": f"{mark}-account",
@@ -187,7 +197,7 @@ class Bank:
 
     def marks(self) -> dict[str, str]:
         """Return everything by which anybody could tell that something is about this institution."""
-        return {**self.made_up, **self.ids, **self.secrets}
+        return {**self.made_up, **self.ids, **self.secrets, **self.mailed}
 
 
 def found_in(text: str, wanted: dict[str, str]) -> set[str]:

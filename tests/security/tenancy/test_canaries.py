@@ -3,9 +3,6 @@
 import gzip
 import re
 from collections.abc import Iterator
-from email import message_from_bytes
-from email.message import EmailMessage
-from email.policy import default
 from itertools import product
 from pathlib import Path
 
@@ -13,11 +10,18 @@ import pytest
 
 from tests.openapi import APPS
 from tests.security.tenancy.banks import SERVICES, Bank, found_in
+from tests.security.tenancy.conftest import NOT_DELIVERED
+from tests.security.tenancy.letters import letters_to
 
 PLACES = re.compile(r"\{[^}]+\}")
 JSON_WEB_TOKEN = re.compile(r"eyJ[\w-]{20,}\.[\w-]{20,}\.[\w-]{20,}")
 PRIVATE_KEY = re.compile(r"BEGIN (RSA |EC )?PRIVATE KEY")
 WAYS = ("get", "post", "put", "patch", "delete")
+PEOPLE = {
+    *("admin's e-mail", "admin's name", "colleague's e-mail", "colleague's name"),
+    *("newcomer's e-mail", "newcomer's name", "browser of a session"),
+    *("API key 1's name", "API key 2's name"),
+}
 # B would only end its own session with these
 ENDS_SESSIONS = {"/v1/auth/logout"}
 
@@ -27,22 +31,6 @@ def every_route() -> Iterator[tuple[str, str, str]]:
     for service, app in APPS.items():
         for path, ways in app.openapi()["paths"].items():
             yield from ((service, way, path) for way in ways if way in WAYS and path not in ENDS_SESSIONS)
-
-
-def mails_to(bank: Bank) -> list[str]:
-    """Return everything readable in the mails to the institution's admin."""
-    found = []
-    for path in bank.stack.files.mails.glob("mail_*.eml"):
-        message = message_from_bytes(path.read_bytes(), policy=default)
-        if bank.email in str(message.get("X-Envelope-To", "")):
-            found.append("\n".join([*map(str, message.values()), *_parts(message)]))
-    return found
-
-
-def _parts(message: EmailMessage) -> Iterator[str]:
-    for part in message.walk():
-        if part.get_content_maintype() == "text":
-            yield str(part.get_content())
 
 
 def objects_of(bank: Bank) -> list[str]:
@@ -118,9 +106,11 @@ def sweep(a: Bank, b: Bank) -> dict[str, str]:
 
 class TestAnotherInstitution:
     def test_has_at_least_twenty_values_to_be_found(self, a: Bank) -> None:
-        seen = a.get("ai_service", "/v1/transactions").text + a.get("user_service", "/v1/users/me").text
+        own = ("/v1/users", "/v1/users/me", "/v1/users/me/sessions", "/v1/api-keys", "/v1/approvals")
+        seen = a.get("ai_service", "/v1/transactions").text
+        seen += "".join(a.get("user_service", path).text for path in own)
 
-        assert len(found_in(seen, a.made_up)) == len(a.made_up) > 20
+        assert len(found_in(seen, a.made_up)) == len(a.made_up) > 27
 
     def test_sees_none_of_them_on_any_route(self, a: Bank, b: Bank, sweep: dict[str, str]) -> None:
         assert len(sweep) > len(list(every_route()))
@@ -134,12 +124,19 @@ class TestAnotherInstitution:
 
         assert a.client.post(a.url("user_service", "/v1/auth/login"), json=login).status_code == 200
         assert a.get("user_service", "/v1/users/me").json()["full_name"] == a.made_up["admin's name"]
+        people = a.get("user_service", "/v1/users").json()["items"]
+        assert [each["state"] for each in people] == ["active", "active"]
+        assert [each["second_factor"] for each in people] == [False, True]
+        keys = a.get("user_service", "/v1/api-keys").json()["items"]
+        assert {each["state"] for each in keys} == {"active"}
+        pending = a.get("user_service", f"/v1/approvals/{a.ids['pending request']}").json()
+        assert pending["state"] == "pending"
         for number in range(3):
             assert a.get("ai_service", f"/v1/decisions/{a.ids[f'decision {number}']}").status_code == 200
 
     def test_gets_no_mail_with_them(self, a: Bank, b: Bank) -> None:
         for reader, other in ((a, b), (b, a)):
-            mails = mails_to(reader)
+            mails = letters_to(reader.stack, reader.email)
 
             assert mails != []
             assert [found for mail in mails if (found := found_in(mail, other.marks()))] == []
@@ -162,11 +159,12 @@ class TestNobody:
             (name, bank.mark): found
             for name, text in written.items()
             for bank in (a, b)
-            if (found := found_in(text, {**bank.personal, **bank.secrets}))
+            if (found := found_in(text, {**bank.personal, **bank.secrets, **bank.mailed}))
         }
 
         assert {f"{service}.log" for service in SERVICES} <= set(written)
-        assert "outbox.not_delivered" in written["ai_service.log"]
+        for name in ("ai_service.log", "user_service.log"):
+            assert NOT_DELIVERED in written[name]
         assert leaks == {}
 
     def test_reads_anything_of_an_institution_in_metrics(self, a: Bank, b: Bank, errors: list[str]) -> None:
@@ -185,10 +183,15 @@ class TestNobody:
     def test_finds_a_secret_in_logs_metrics_or_mails(self, a: Bank, b: Bank, errors: list[str]) -> None:
         assert errors
         secrets = {
-            **{f"{bank.mark} {name}": value for bank in (a, b) for name, value in bank.secrets.items()},
+            **{
+                f"{bank.mark} {name}": value
+                for bank in (a, b)
+                for name, value in {**bank.secrets, **bank.mailed}.items()
+            },
             **stack_secrets(a),
         }
-        for text in (*logs(a).values(), metrics(a), *mails_to(a), *mails_to(b)):
+        mails = [mail for bank in (a, b) for mail in letters_to(bank.stack, bank.email)]
+        for text in (*logs(a).values(), metrics(a), *mails):
             assert found_in(text, secrets) == set()
             assert JSON_WEB_TOKEN.search(text) is None
             assert PRIVATE_KEY.search(text) is None
@@ -205,6 +208,15 @@ class TestNobody:
         for name, content in files.items():
             assert [secret for secret, value in kept.items() if value.encode() in content] == [], name
             assert PRIVATE_KEY.search(content.decode("latin-1")) is None, name
+
+    def test_finds_a_person_in_an_archived_identity_record(self, a: Bank, b: Bank) -> None:
+        for bank in (a, b):
+            records = [each for each in objects_of(bank) if "user.invited" in each]
+            about = {name: value for name, value in bank.personal.items() if name in PEOPLE}
+
+            assert records != []
+            assert len(about) == len(PEOPLE)
+            assert [found for each in records if (found := found_in(each, about))] == []
 
     def test_finds_one_in_an_archived_object(self, a: Bank, b: Bank) -> None:
         for bank in (a, b):

@@ -10,20 +10,50 @@ from tests.models import FINE, FRAUD
 from tests.security.tenancy.banks import Bank, found_in
 
 PASSWORD = "tide-and-lantern-42"
-UNKNOWN = {"decision 0": "dec_01k00000000000000000000000", "alert 2": "alr_01k00000000000000000000000"}
+UNKNOWN = {
+    "decision 0": "dec_01k00000000000000000000000",
+    "alert 2": "alr_01k00000000000000000000000",
+    "colleague": "usr_01k00000000000000000000000",
+    "session 0": "ses_01k00000000000000000000000",
+    "API key 1": "key_01k00000000000000000000000",
+    "pending request": "apr_01k00000000000000000000000",
+}
 BY_ID = [
     ("ai_service", "/v1/decisions/{}", "decision 0"),
     ("ai_service", "/v1/decisions/{}?explain=true", "decision 0"),
     ("alert_service", "/v1/alerts/{}", "alert 2"),
     ("log_service", "/v1/audit/records/{}", "decision 0"),
+    ("user_service", "/v1/users/{}", "colleague"),
+    ("user_service", "/v1/api-keys/{}", "API key 1"),
+    ("user_service", "/v1/approvals/{}", "pending request"),
 ]
-LISTS = [("ai_service", "/v1/transactions"), ("alert_service", "/v1/alerts")]
+CHANGES: list[tuple[str, str, str, dict[str, Any] | None]] = [
+    ("PATCH", "/v1/users/{}", "colleague", {"role": "viewer"}),
+    ("PATCH", "/v1/users/{}", "colleague", {"disabled": True}),
+    ("POST", "/v1/users/{}/invitation", "colleague", None),
+    ("DELETE", "/v1/users/{}/second-factor", "colleague", None),
+    ("DELETE", "/v1/users/{}/sessions", "colleague", None),
+    ("DELETE", "/v1/users/me/sessions/{}", "session 0", None),
+    ("DELETE", "/v1/api-keys/{}", "API key 1", None),
+    ("POST", "/v1/api-keys/{}/rotate", "API key 1", {"overlap_hours": 1}),
+    ("POST", "/v1/approvals/{}/approve", "pending request", None),
+    ("POST", "/v1/approvals/{}/refuse", "pending request", None),
+    ("POST", "/v1/approvals/{}/withdraw", "pending request", None),
+]
+LISTS = [
+    ("ai_service", "/v1/transactions"),
+    ("alert_service", "/v1/alerts"),
+    ("user_service", "/v1/api-keys"),
+    ("user_service", "/v1/approvals"),
+]
+PEOPLE = ["/v1/users", "/v1/users/me/sessions"]
 FILTERS: list[tuple[str, str, Callable[[Bank], dict[str, str]]]] = [
     ("ai_service", "/v1/transactions", lambda a: {"customer_id": a.made_up["customer_id"]}),
     ("ai_service", "/v1/transactions", lambda a: {"transaction_id": a.made_up["transaction_id"] + "-0"}),
     ("ai_service", "/v1/transactions", lambda _a: {"outcome": "decline"}),
     ("alert_service", "/v1/alerts", lambda _a: {"outcome": "decline"}),
     ("alert_service", "/v1/alerts", lambda _a: {"mail": "delivered"}),
+    ("user_service", "/v1/approvals", lambda _a: {"state": "pending"}),
 ]
 EXPORTS = [("log_service", "/v1/audit/days/{}"), ("log_service", "/v1/audit/days/{}/records")]
 OF_THE_PRODUCT: dict[str, Any] = {
@@ -49,6 +79,13 @@ def said(answer: httpx.Response) -> dict[str, Any]:
     return {name: value for name, value in answer.json().items() if name != "request_id"}
 
 
+def in_user_service(bank: Bank) -> list[dict[str, Any]]:
+    """Return the people, keys and requests of an institution; when a key was used is written down later."""
+    paths = ("/v1/users", "/v1/api-keys", "/v1/approvals")
+    found = [item for path in paths for item in bank.get("user_service", path).json()["items"]]
+    return [{name: value for name, value in item.items() if name != "last_used_at"} for item in found]
+
+
 class TestById:
     @pytest.mark.parametrize(("service", "path", "name"), BY_ID)
     def test_it_is_the_same_as_nothing(self, a: Bank, b: Bank, service: str, path: str, name: str) -> None:
@@ -62,10 +99,32 @@ class TestById:
         assert found_in(theirs.text, a.marks()) == set()
 
 
+class TestAChange:
+    @pytest.mark.parametrize(("way", "path", "name", "body"), CHANGES)
+    def test_of_it_is_one_of_nothing(
+        self, a: Bank, b: Bank, way: str, path: str, name: str, body: dict[str, Any] | None
+    ) -> None:
+        before = in_user_service(a)
+
+        theirs = b.call(way, "user_service", path.format(a.ids[name]), json=body)
+        nothing = b.call(way, "user_service", path.format(UNKNOWN[name]), json=body)
+
+        assert theirs.status_code == nothing.status_code == 404
+        assert said(theirs) == said(nothing)
+        assert in_user_service(a) == before
+
+
 class TestInAList:
     @pytest.mark.parametrize(("service", "path"), LISTS)
     def test_there_is_only_ones_own(self, a: Bank, b: Bank, service: str, path: str) -> None:
-        found = b.get(service, path, limit=200)
+        found = b.get(service, path, limit=100)
+
+        assert len(found.json()["items"]) >= 2
+        assert found_in(found.text, a.marks()) == set()
+
+    @pytest.mark.parametrize("path", PEOPLE)
+    def test_there_are_only_ones_own_people(self, a: Bank, b: Bank, path: str) -> None:
+        found = b.get("user_service", path)
 
         assert len(found.json()["items"]) >= 2
         assert found_in(found.text, a.marks()) == set()
@@ -74,7 +133,7 @@ class TestInAList:
     def test_anothers_cursor_shows_only_ones_own(self, a: Bank, b: Bank, service: str, path: str) -> None:
         cursor = a.get(service, path, limit=1).json()["next_cursor"]
 
-        found = b.get(service, path, limit=200, cursor=cursor)
+        found = b.get(service, path, limit=100, cursor=cursor)
 
         assert cursor is not None
         assert found.status_code == 200
