@@ -28,7 +28,8 @@ TIMEOUT_S = 20
 class Commits:
     """Counts the commits that were begun; what happens to them is up to the subclass.
 
-    Those of user_service's relays, which go on all the time, are nobody's request and do not count.
+    Those of user_service's relays, which go on all the time, are nobody's request: they are left alone. One that was
+    held back would hold the database of the request that is looked at.
     """
 
     def __init__(self) -> None:
@@ -36,8 +37,7 @@ class Commits:
 
     def on_commit(self, _connection: Connection) -> None:
         """Be called by SQLAlchemy just before it commits."""
-        if threading.current_thread().name != RELAYS:
-            self.begun += 1
+        self.begun += 1
 
 
 class HeldCommits(Commits):
@@ -109,8 +109,9 @@ _current: list[Commits] = []
 @event.listens_for(Engine, "commit")
 def _on_commit(connection: Connection) -> None:
     """Be there for good: a listener must not be taken away while a thread of a service is calling it."""
-    for commits in tuple(_current):
-        commits.on_commit(connection)
+    if threading.current_thread().name != RELAYS:
+        for commits in tuple(_current):
+            commits.on_commit(connection)
 
 
 async def check_commit_comes_first(client: httpx.AsyncClient, ask: Ask) -> httpx.Response:

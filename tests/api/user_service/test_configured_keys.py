@@ -42,6 +42,8 @@ def rows(settings: UserSettings, query: str) -> list[Any]:
         return connection.execute(query).fetchall()
 
 
+TENANTS = "SELECT name, mode, base_currency FROM institutions WHERE institution_id != 'platform'"
+EVENTS = "SELECT action FROM identity_events WHERE institution_id != 'platform' ORDER BY sequence"
 KEYS = "SELECT name, prefix, scopes, revoked_at_ms IS NULL FROM api_keys ORDER BY key_id"
 
 
@@ -56,10 +58,8 @@ class TestConfiguredKeys:
             ("frontend", "a-fr", "score:write", 1),
             ("admin", "an-a", "score:write decisions:read alerts:read audit:read usage:read", 1),
         ]
-        assert rows(settings, "SELECT name, mode, base_currency FROM institutions") == [
-            ("Default", "sandbox", "EUR")
-        ]
-        assert rows(settings, "SELECT action FROM identity_events ORDER BY sequence") == [
+        assert rows(settings, TENANTS) == [("Default", "sandbox", "EUR")]
+        assert rows(settings, EVENTS) == [
             ("institution.registered",),
             ("api_key.created",),
             ("api_key.created",),
@@ -71,7 +71,7 @@ class TestConfiguredKeys:
         await start(settings)
 
         assert len(rows(settings, KEYS)) == 2
-        assert len(rows(settings, "SELECT 1 FROM identity_events")) == 3
+        assert len(rows(settings, EVENTS)) == 3
         assert await statuses(settings, FRONTEND, ADMIN) == [403, 403]
 
     async def test_are_replaced_when_the_setting_changes(self, settings: UserSettings) -> None:
@@ -80,7 +80,7 @@ class TestConfiguredKeys:
         known = await statuses(settings, FRONTEND, OTHER, ADMIN, frontend_api_key=OTHER, admin_api_key=ADMIN)
 
         assert known == [401, 403, 403]
-        assert rows(settings, "SELECT count(*) FROM institutions") == [(1,)]
+        assert rows(settings, TENANTS) == [("Default", "sandbox", "EUR")]
 
     async def test_stay_revoked_once_they_are(self, settings: UserSettings) -> None:
         await start(settings, frontend_api_key=FRONTEND)
@@ -91,13 +91,13 @@ class TestConfiguredKeys:
     async def test_never_end_up_with_a_stranger_of_that_name(self, settings: UserSettings) -> None:
         async with open_app(create_app(SERVICE, settings)) as client:
             stranger = await register(client)
-        name = rows(settings, "SELECT name FROM institutions")[0][0]
+        name = rows(settings, TENANTS)[0][0]
 
         await start(settings, frontend_api_key=FRONTEND, api_keys_institution=name)
 
         owners = rows(settings, "SELECT institution_id FROM api_keys")
         assert owners != [(stranger.institution_id,)]
-        assert len(rows(settings, "SELECT 1 FROM institutions")) == 2
+        assert len(rows(settings, TENANTS)) == 2
 
     async def test_may_belong_to_an_institution_that_is_there(self, settings: UserSettings) -> None:
         async with open_app(create_app(SERVICE, settings)) as client:

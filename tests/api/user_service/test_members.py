@@ -548,7 +548,7 @@ class TestDisable:
 
         response = await change(client, other, admin.user_id, disabled=True)
 
-        assert response.status_code == 403
+        assert response.status_code == 401
         assert (await log_in(client, admin)).status_code == 200
 
 

@@ -7,7 +7,7 @@ import httpx
 import pytest
 
 from common.app import create_app
-from common.contracts.access import AccessFeed
+from common.contracts.access import AccessFeed, Tier
 from tests.api.user_service.conftest import (
     AI_SECRET,
     Admin,
@@ -24,7 +24,8 @@ from user_service.settings import UserSettings
 
 @pytest.fixture
 async def client(new_settings: UserSettings, postgres_url: str) -> AsyncIterator[httpx.AsyncClient]:
-    settings = new_settings.model_copy(update={"database_url": postgres_url})
+    more = {"database_url": postgres_url, "registration_tier": Tier.ENTERPRISE}  # requests come all at once
+    settings = new_settings.model_copy(update=more)
     async with open_app(create_app(SERVICE, settings)) as opened:
         yield opened
 
