@@ -145,9 +145,7 @@ class ApiKeys:
             row.key_id,
             {"scopes": row.scopes.split(), "expires_at_ms": row.expires_at_ms},
         )
-        await record(
-            session, institution, created, now_ms=now_ms
-        )  # one key after the other, so that they count
+        await record(session, institution, created, now_ms=now_ms)
         await repository.add_key(session, row)
         await note_change(session, Subject.API_KEY, row.key_id)
 
