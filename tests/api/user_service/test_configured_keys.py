@@ -56,7 +56,7 @@ class TestConfiguredKeys:
             ("frontend", "a-fr", "score:write", 1),
             ("admin", "an-a", "score:write decisions:read alerts:read audit:read usage:read", 1),
         ]
-        assert rows(settings, "SELECT name, mode, base_currency FROM institutions") == [
+        assert rows(settings, "SELECT name, mode, base_currency FROM institutions WHERE institution_id != 'platform'") == [
             ("Default", "sandbox", "EUR")
         ]
         assert rows(settings, "SELECT action FROM identity_events ORDER BY sequence") == [
@@ -80,7 +80,7 @@ class TestConfiguredKeys:
         known = await statuses(settings, FRONTEND, OTHER, ADMIN, frontend_api_key=OTHER, admin_api_key=ADMIN)
 
         assert known == [401, 403, 403]
-        assert rows(settings, "SELECT count(*) FROM institutions") == [(1,)]
+        assert rows(settings, "SELECT count(*) FROM institutions WHERE institution_id != 'platform'") == [(1,)]
 
     async def test_stay_revoked_once_they_are(self, settings: UserSettings) -> None:
         await start(settings, frontend_api_key=FRONTEND)
@@ -91,13 +91,13 @@ class TestConfiguredKeys:
     async def test_never_end_up_with_a_stranger_of_that_name(self, settings: UserSettings) -> None:
         async with open_app(create_app(SERVICE, settings)) as client:
             stranger = await register(client)
-        name = rows(settings, "SELECT name FROM institutions")[0][0]
+        name = rows(settings, "SELECT name FROM institutions WHERE institution_id != 'platform'")[0][0]
 
         await start(settings, frontend_api_key=FRONTEND, api_keys_institution=name)
 
         owners = rows(settings, "SELECT institution_id FROM api_keys")
         assert owners != [(stranger.institution_id,)]
-        assert len(rows(settings, "SELECT 1 FROM institutions")) == 2
+        assert len(rows(settings, "SELECT 1 FROM institutions WHERE institution_id != 'platform'")) == 2
 
     async def test_may_belong_to_an_institution_that_is_there(self, settings: UserSettings) -> None:
         async with open_app(create_app(SERVICE, settings)) as client:
