@@ -1,10 +1,10 @@
 """Counts decisions against the month's quota: in the commit that saves them, and in memory for who asks."""
 
-from collections import Counter
-from collections.abc import Iterator, Mapping
-from contextlib import AbstractContextManager, contextmanager, nullcontext
+from collections.abc import Mapping
+from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass
 from datetime import datetime
+from types import TracebackType
 from typing import Final
 
 from sqlalchemy import Connection
@@ -50,7 +50,7 @@ class UsageMeter:
         self._outbox = outbox
         self._used: dict[Month, int] = {}
         self._warned: dict[Month, frozenset[int]] = {}
-        self._held: Counter[str] = Counter()
+        self._held: dict[str, int] = {}
 
     def load(self, connection: Connection, *, now: datetime) -> None:
         """Read what was used and warned of before this process began."""
@@ -75,7 +75,7 @@ class UsageMeter:
                 self._warned[key] = self._warned.get(key, frozenset()).union(thresholds)
 
     def place(self, institution_id: str, *, now: datetime) -> AbstractContextManager[None]:
-        """Hold one decision of the quota while the block runs; entering raises `QuotaExceededError`.
+        """Hold one decision of the quota until the block that this is entered for ends; raises `QuotaExceededError`.
 
         Whoever holds a place may still decide, so no more is decided than there is, however many come at once. An
         institution that is only warned holds none.
@@ -84,7 +84,10 @@ class UsageMeter:
         if allowance is None or allowance.over_quota is not OverQuota.BLOCK:
             return _UNBOUNDED
         quota = allowance.decisions_per_month
-        return _UNBOUNDED if quota is None else self._place(institution_id, quota, now)
+        if quota is None:
+            return _UNBOUNDED
+        self._hold(institution_id, quota, now)
+        return _Place(self._held, institution_id)
 
     def report(self, institution_id: str, *, now: datetime) -> UsageReport:
         """Return what an institution has used; raises `UnavailableError` while it is not known what it may use."""
@@ -107,20 +110,15 @@ class UsageMeter:
             ),
         )
 
-    @contextmanager
-    def _place(self, institution_id: str, quota: int, now: datetime) -> Iterator[None]:
-        used = self._used.get((institution_id, month_of(now)), 0)
-        if used + self._held[institution_id] >= quota:
+    def _hold(self, institution_id: str, quota: int, now: datetime) -> None:
+        used, held = self._used.get((institution_id, month_of(now)), 0), self._held.get(institution_id, 0)
+        if used + held >= quota:
             REFUSED.labels("month").inc()
             if used >= quota:
                 raise QuotaExceededError(retry_after_s=seconds_left(now))
             # those who hold the last ones may fail, or turn out to be repeats
             raise QuotaExceededError("The last ones are being decided.", retry_after_s=1)
-        self._held[institution_id] += 1
-        try:
-            yield
-        finally:
-            self._held[institution_id] -= 1
+        self._held[institution_id] = held + 1
 
     def _warn(self, connection: Connection, key: Month, total: int, *, now_ms: int) -> tuple[int, ...]:
         allowance = self._allowances.allowance(key[0])
@@ -133,6 +131,23 @@ class UsageMeter:
                 entry = OutboxEntry(TARGET, warning.warning_id)
                 self._outbox.add(connection, [entry], now=now_ms, lease_ms=0)
         return due
+
+
+class _Place(AbstractContextManager[None]):
+    """One decision that is held, and given back at the end."""
+
+    __slots__ = ("_held", "_institution_id")
+
+    def __init__(self, held: dict[str, int], institution_id: str) -> None:
+        self._held = held
+        self._institution_id = institution_id
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None, /
+    ) -> None:
+        left = self._held.pop(self._institution_id) - 1
+        if left:
+            self._held[self._institution_id] = left
 
 
 def _warning(key: Month, threshold: int, total: int, allowance: Allowance, now_ms: int) -> QuotaWarning:

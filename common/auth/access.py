@@ -89,7 +89,7 @@ class AccessState:
             self._coming = _Known(feed.hash_key)
         known = self._coming or self._known
         if feed.after not in {0, self.version} or feed.hash_key != known.hash_key:
-            self.version, self._coming = 0, None
+            self.start_over()
             return True
         known.take(feed, now=now)
         self.version = feed.version
@@ -100,6 +100,10 @@ class AccessState:
         self._known, self._coming = known, None
         self._as_of = as_of
         return False
+
+    def start_over(self) -> None:
+        """Ask for everything anew; until that is there, what is known holds."""
+        self.version, self._coming = 0, None
 
     @property
     def loaded(self) -> bool:

@@ -17,6 +17,7 @@ from common.errors import UnavailableError
 from common.http import answers_up_to
 
 RETRY_S = 1.0
+ANEW_S = 600.0
 MAX_PAGE_BYTES = 4 * 1024 * 1024
 MAX_PAGES = 10_000
 USES_PER_CALL = 500  # about 40 KB
@@ -27,12 +28,23 @@ _log = structlog.get_logger()
 
 
 class AccessFeedClient:
-    """Polls the feed into one state."""
+    """Polls the feed into one state; every ten minutes all of it anew.
+
+    A database that was restored, and has gone on past the version that is known here, is not noticed in another way.
+    """
 
     def __init__(
-        self, client: httpx.AsyncClient, tokens: ServiceTokens, state: AccessState, *, poll_s: float
+        self,
+        client: httpx.AsyncClient,
+        tokens: ServiceTokens,
+        state: AccessState,
+        *,
+        poll_s: float,
+        anew_s: float = ANEW_S,
     ) -> None:
         self.state = state
+        self._anew_s = anew_s
+        self._began = time.monotonic()
         self._client = client
         self._tokens = tokens
         self._poll_s = poll_s
@@ -50,10 +62,14 @@ class AccessFeedClient:
 
     async def poll(self) -> bool:
         """Ask for everything that changed; return whether that worked."""
+        if time.monotonic() - self._began >= self._anew_s:
+            self._began = time.monotonic()
+            self.state.start_over()
         try:
             for _ in range(MAX_PAGES):
                 if not await self._read_page():
                     return True
+            _log.warning("access.without_end")
         except _FAILURES as error:
             _log.warning("access.not_read", error=type(error).__name__)
         return False

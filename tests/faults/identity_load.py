@@ -6,22 +6,22 @@ from contextlib import asynccontextmanager, suppress
 from itertools import count
 
 import httpx
-from sqlalchemy.exc import SQLAlchemyError
+from sqlalchemy.exc import OperationalError
 from sqlalchemy.ext.asyncio import AsyncSession
 
 from common.clock import epoch_ms
-from common.contracts.institutions import Institution, InstitutionMode
 from common.contracts.notices import NoticeKind
 from common.db import Database
 from local_stack.accounts import Login, register_sandbox
 from local_stack.errors import StackError
 from tests.faults.stack import Caller, FaultyStack
 from user_service.events.recording import SYSTEM, Action, Event, record
+from user_service.institutions.tables import InstitutionRow
 from user_service.notices.queue import Letter, queue_notice
 
 EVERY_S = 0.5
 REGISTER_EVERY = 10
-NOT_ANSWERED = (httpx.HTTPError, StackError, SQLAlchemyError)
+NOT_ANSWERED = (httpx.HTTPError, StackError, OperationalError)
 
 
 class IdentityLoad:
@@ -37,9 +37,6 @@ class IdentityLoad:
         self._url = stack.stack.url("user_service")
         self._database_url = stack.sources.user_database_url
         self._login = caller.login
-        self._institution = Institution(
-            institution_id=caller.login.institution_id, mode=InstitutionMode.SANDBOX, base_currency="EUR"
-        )
 
     @asynccontextmanager
     async def running(self) -> AsyncIterator[None]:
@@ -69,13 +66,14 @@ class IdentityLoad:
 
     async def _write(self, session: AsyncSession, number: int) -> str:
         now_ms = epoch_ms()
+        institution = await session.get_one(InstitutionRow, self._login.institution_id)
         user = Event(Action.USER_NAME_CHANGED, SYSTEM, "user", "usr_fault", {"number": number})
         letter = Letter(
             NoticeKind.SECURITY_CHANGE,
-            self._institution.institution_id,
+            institution.institution_id,
             recipients=[self._login.email],
             facts={"change": f"change {number}"},
             token_id=f"mtk_{number}",
         )
-        await record(session, self._institution, user, now_ms=now_ms)
+        await record(session, institution.as_contract(), user, now_ms=now_ms)
         return await queue_notice(session, letter, now_ms=now_ms)

@@ -3,10 +3,11 @@
 from collections.abc import Collection, Mapping, Sequence
 from enum import StrEnum
 
-from sqlalchemy import bindparam, delete, or_, select, update
+from sqlalchemy import ColumnElement, bindparam, delete, or_, select, update
 from sqlalchemy.dialects import postgresql, sqlite
 from sqlalchemy.ext.asyncio import AsyncSession
 
+from common.auth.gate import MAX_LIFETIME_S
 from user_service.access.tables import AccessChangeRow
 from user_service.api_keys.tables import ApiKeyRow
 from user_service.auth.tables import SessionRow
@@ -14,6 +15,7 @@ from user_service.institutions.tables import InstitutionRow
 from user_service.numbering import CounterRow, next_number
 
 FEED = "access"
+LONGEST_TOKEN_MS = MAX_LIFETIME_S * 1000
 
 
 class Subject(StrEnum):
@@ -65,13 +67,14 @@ async def api_keys(session: AsyncSession, ids: Collection[str]) -> Sequence[ApiK
 async def ended_sessions(
     session: AsyncSession, ids: Collection[str], *, now_ms: int
 ) -> Sequence[tuple[str, int]]:
-    """Return those ended sessions among `ids` that had an access token which has not expired, and until when."""
-    query = select(SessionRow.session_id, SessionRow.access_expires_at_ms).where(
-        SessionRow.session_id.in_(ids),
-        SessionRow.ended_at_ms.is_not(None),
-        SessionRow.access_expires_at_ms > now_ms,
+    """Return those ended sessions among `ids` of which a token may still be valid, and until when at the longest."""
+    query = select(SessionRow.session_id, SessionRow.access_expires_at_ms, SessionRow.ended_at_ms).where(
+        SessionRow.session_id.in_(ids), SessionRow.ended_at_ms.is_not(None), _may_have_a_token(now_ms)
     )
-    return [(row.session_id, row.access_expires_at_ms) for row in await session.execute(query)]
+    return [
+        (row.session_id, max(row.access_expires_at_ms, row.ended_at_ms + LONGEST_TOKEN_MS))
+        for row in await session.execute(query)
+    ]
 
 
 async def forget_ended_sessions(session: AsyncSession, *, now_ms: int) -> None:
@@ -79,7 +82,7 @@ async def forget_ended_sessions(session: AsyncSession, *, now_ms: int) -> None:
 
     The last change stays: it is what tells a reader that it is up to date.
     """
-    alive = select(SessionRow.session_id).where(SessionRow.access_expires_at_ms > now_ms)
+    alive = select(SessionRow.session_id).where(_may_have_a_token(now_ms))
     last = select(CounterRow.last).where(CounterRow.name == FEED).scalar_subquery()
     await session.execute(
         delete(AccessChangeRow)
@@ -105,3 +108,11 @@ async def note_uses(session: AsyncSession, used_at_ms: Mapping[str, int]) -> Non
     rows = [{"key": key_id, "used": used_at_ms[key_id]} for key_id in sorted(used_at_ms)]
     if rows:
         await (await session.connection()).execute(statement, rows)
+
+
+def _may_have_a_token(now_ms: int) -> ColumnElement[bool]:
+    """Tell sessions whose tokens have all expired from the others.
+
+    A token that was issued while the session ended may live longer than the session's row said then.
+    """
+    return or_(SessionRow.access_expires_at_ms > now_ms, SessionRow.ended_at_ms > now_ms - LONGEST_TOKEN_MS)

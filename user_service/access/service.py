@@ -80,8 +80,10 @@ class OwnAccess:
 
     async def catch_up(self) -> None:
         """Read every change that was committed until now, by whichever process."""
-        async with self._catching_up, self._database.sessions() as session:
-            if await repository.current_version(session) != self.state.version:
+        async with self._database.sessions() as session:
+            if await repository.current_version(session) == self.state.version:
+                return
+            async with self._catching_up:  # one reads on where the other stopped
                 while await self._read_page(session):
                     pass
 

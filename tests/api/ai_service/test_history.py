@@ -1,7 +1,7 @@
 import pytest
 
 from ai_service.bootstrap import AlreadyRunningError
-from tests.api.ai_service.conftest import Ai, OpenAi
+from tests.api.ai_service.conftest import API_KEYS, Ai, OpenAi
 from tests.factories import LIVE
 from tests.models import FINE, FRAUD, save_test_model
 
@@ -21,6 +21,15 @@ class TestDecision:
 
         assert found.status_code == 404
         assert answer["decision_id"] not in found.text
+
+    async def test_is_read_with_an_api_key_of_its_institution_alone(self, ai: Ai) -> None:
+        own = (await ai.score()).json()["decision_id"]
+        other = (await ai.score(institution=LIVE)).json()["decision_id"]
+        key = {"X-API-Key": API_KEYS["reading_key"]}
+
+        found, hidden = [await ai.client.get(f"/v1/decisions/{each}", headers=key) for each in (own, other)]
+
+        assert (found.status_code, hidden.status_code) == (200, 404)
 
     async def test_is_explained_on_request(self, ai: Ai) -> None:
         answer = (await ai.score(amount="90.00")).json()

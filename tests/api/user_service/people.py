@@ -105,8 +105,10 @@ async def until_tasks_are_done(database: sqlite3.Connection) -> None:
 
 
 def events(database: sqlite3.Connection, *actions: str) -> list[dict[str, Any]]:
-    """Return what was recorded, in its order: all of it or that of `actions`."""
-    rows = database.execute("SELECT body FROM identity_events ORDER BY institution_id, sequence")
+    """Return what was recorded of tenants, in its order: all of it or that of `actions`."""
+    rows = database.execute(
+        "SELECT body FROM identity_events WHERE institution_id != 'platform' ORDER BY institution_id, sequence"
+    )
     found = [json.loads(body)["event"] for (body,) in rows]
     return [each for each in found if not actions or each["action"] in actions]
 

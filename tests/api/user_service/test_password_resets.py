@@ -1,11 +1,15 @@
 import asyncio
 import sqlite3
+from contextlib import closing
 
 import httpx
 import pytest
+from sqlalchemy.exc import IntegrityError
 
+from common.app import create_app
 from common.clock import epoch_ms
-from tests.api.user_service.conftest import PASSWORD, Admin, log_in, problem_type, refresh
+from common.db import Database
+from tests.api.user_service.conftest import PASSWORD, Admin, log_in, problem_type, refresh, register
 from tests.api.user_service.people import (
     MINUTE_MS,
     NEW_PASSWORD,
@@ -15,6 +19,7 @@ from tests.api.user_service.people import (
     events,
     executed_statements,
     fail_before,
+    file_of,
     invite,
     newest_token,
     notices,
@@ -23,6 +28,10 @@ from tests.api.user_service.people import (
     until_notices,
     until_tasks_are_done,
 )
+from tests.asgi import open_app
+from user_service.account_tasks.service import AccountTasks
+from user_service.main import SERVICE
+from user_service.settings import UserSettings
 
 
 async def ask(client: httpx.AsyncClient, email: str) -> httpx.Response:
@@ -122,6 +131,37 @@ class TestAsk:
         response = await client.post("/v1/auth/password-resets", json=body)
 
         assert response.status_code == 422
+
+
+class TestMailing:
+    async def test_of_what_was_asked_before_a_restart_is_made_up_for(self, settings: UserSettings) -> None:
+        async with open_app(create_app(SERVICE, settings)) as client:
+            admin = await register(client)
+        with closing(sqlite3.connect(file_of(settings), isolation_level=None)) as database:
+            database.execute("INSERT INTO account_tasks VALUES ('tsk_1', 'reset', ?, 1)", (admin.user_id,))
+
+            async with open_app(create_app(SERVICE, settings)):
+                (notice,) = await until_notices(database, "password_reset", 1)
+
+        assert notice["recipients"] == [admin.email]
+
+    async def test_that_fails_forgets_nothing(
+        self, client: httpx.AsyncClient, admin: Admin, database: sqlite3.Connection, settings: UserSettings
+    ) -> None:
+        database.execute(
+            "CREATE TRIGGER full BEFORE INSERT ON identity_events BEGIN SELECT RAISE(ABORT, 'full'); END"
+        )
+        database.execute("INSERT INTO account_tasks VALUES ('tsk_1', 'reset', ?, 1)", (admin.user_id,))
+        opened = Database(settings.database_url)
+
+        with pytest.raises(IntegrityError, match="full"):
+            await AccountTasks(opened).do_some(now_ms=epoch_ms())
+
+        await opened.engine.dispose()
+        assert database.execute("SELECT task_id FROM account_tasks").fetchall() == [("tsk_1",)]
+        assert notices(database, "password_reset") == []
+        database.execute("DROP TRIGGER full")
+        assert len(await until_notices(database, "password_reset", 1)) == 1
 
 
 class TestConfirm:

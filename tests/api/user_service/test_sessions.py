@@ -226,7 +226,9 @@ class TestWhatEndsSessions:
         await client.post("/v1/auth/logout", json={"refresh_token": admin.refresh_token})
 
         versions = database.execute("SELECT version FROM access_changes ORDER BY version").fetchall()
-        assert versions == [(number,) for number in range(1, 6)]  # the institution and four sessions
+        assert versions == [
+            (number,) for number in range(1, 7)
+        ]  # the platform, the institution and four sessions
 
 
 class TestSuspendedInstitution:

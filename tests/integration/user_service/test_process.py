@@ -7,8 +7,9 @@ import httpx
 from common.auth.gate import Expected
 from common.auth.keys import PublicKeys, TokenVerifier
 from common.auth.service_tokens import ServiceTokens
-from common.contracts.tokens import Scope, ServiceTokenRequest
+from common.contracts.tokens import ServiceTokenRequest
 from tests.integration.user_service.conftest import ALERT_SECRET, Processes
+from user_service.auth.service_clients import SCOPES_BY_CLIENT
 
 PASSWORD = "tide-and-lantern-42"
 EMAIL = "ada@harbour.example"
@@ -94,7 +95,7 @@ class TestProcess:
             )
 
         assert renewed
-        assert Scope.RECIPIENTS_READ.value in principal.scopes
+        assert principal.scopes == {scope.value for scope in SCOPES_BY_CLIENT["alert_service"]}
         assert recipients.json()["emails"] == [EMAIL]
 
     async def test_says_in_one_line_that_the_passphrase_is_another(self, processes: Processes) -> None:
@@ -147,9 +148,7 @@ class TestLockedDatabase:
                 read = await me(running.client, registered["tokens"]["access_token"])
 
                 holder.execute("ROLLBACK")
-                (institutions,) = holder.execute(
-                    "SELECT count(*) FROM institutions WHERE institution_id != 'platform'"
-                ).fetchone()
+                (institutions,) = holder.execute("SELECT count(*) FROM institutions").fetchone()
             afterwards = await refresh(running.client, token)
             _, printed = await running.stop()
 

@@ -76,6 +76,19 @@ class TestPoll:
         assert feed.state.holder_of(KEY) is None
         assert feed.state.sizes()["ended_sessions"] == 0
 
+    async def test_learns_once_in_a_while_what_versions_do_not_tell(
+        self, users_client: httpx.AsyncClient, tokens: ServiceTokens, users: RunningUserService
+    ) -> None:
+        feed = AccessFeedClient(users_client, tokens, AccessState(), poll_s=30, anew_s=0)
+        users.fake.access += CHANGES
+        await feed.poll()
+        users.fake.access[1] = EndedSession(session_id="ses_1", until=2**40)
+
+        await feed.poll()
+
+        assert feed.state.holder_of(KEY) is None
+        assert feed.state.sizes()["ended_sessions"] == 1
+
     async def test_that_fails_leaves_what_is_known(
         self, feed: AccessFeedClient, users: RunningUserService
     ) -> None:
