@@ -1,6 +1,6 @@
 """Everybody who calls: people, services, API keys, and strangers whom no route may let in."""
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
 from common.auth.signing import SigningKey
@@ -110,9 +110,10 @@ def ended(users: FakeUserService) -> Iterator[Caller]:
         yield Caller(f"{name} API key, exchanged", "", shown(users.api_key_token(access, institution=HOME)))
 
 
-def strangers(good: str, key: SigningKey) -> Iterator[Caller]:
-    """Return those whom nobody knows: without credentials, or with bad ones; `good` is an admin's token."""
+def strangers(good: str, key: SigningKey, known: Sequence[Caller]) -> Iterator[Caller]:
+    """Return those whom nobody knows: without credentials, with bad ones, or with two; `good` is an admin's token."""
     forge = Forge(good, key)
+    good_key = next(each.headers for each in known if each.is_known and each.headers[0][0] == "X-API-Key")
     expired = forge.signed(payload=forge.claims_bytes({"iat": forge.now - 960, "exp": forge.now - 60}))
     yield Caller("anonymous", "", ())
     yield Caller("expired token", "", shown(expired))
@@ -123,4 +124,6 @@ def strangers(good: str, key: SigningKey) -> Iterator[Caller]:
     yield Caller("unknown API key", "", by_key("ask_test_nobody"))
     yield Caller("empty API key", "", by_key(""))
     yield Caller("token as API key", "", by_key(good))
-    yield Caller("token and API key", "", (*shown(good), *by_key("ask_test_nobody")))
+    yield Caller("token and unknown API key", "", (*shown(good), *by_key("ask_test_nobody")))
+    yield Caller("token and API key", "", (*shown(good), *good_key))
+    yield Caller("API key twice", "", good_key * 2)

@@ -83,7 +83,7 @@ def everybody(users: FakeUserService) -> Known:
     """Return an admin's token, its key and all callers of services that believe `users`, whose feed knows them."""
     good = users.user_token(institution=HOME)
     known = [*people(users), *services(users), *api_keys(users), *ended(users)]
-    return good, users.key, [*known, *strangers(good, users.key)]
+    return good, users.key, [*known, *strangers(good, users.key, known)]
 
 
 async def ai_world(ai: Ai, known: Known) -> World:
@@ -142,7 +142,7 @@ async def user_world(client: httpx.AsyncClient, settings: UserSettings) -> World
         *gone,
         *await _of_a_suspended_institution(client, operator),
     ]
-    callers = [*known, *strangers(home.access_token, users.key)]
+    callers = [*known, *strangers(home.access_token, users.key, known)]
     return World("user_service", client, home.access_token, users.key, callers, things)
 
 
