@@ -31,6 +31,7 @@ from user_service.access.service import AccessFeeds
 from user_service.auth.tables import SessionRow
 from user_service.main import SERVICE
 from user_service.settings import UserSettings
+from user_service.users.roles import PLATFORM_INSTITUTION_ID
 
 HASH_KEY = b"k" * 32
 
@@ -78,8 +79,10 @@ class TestFeed:
 
         feed = await read(client, service_headers)
 
-        assert [each.institution.institution_id for each in feed.institutions] == [admin.institution_id]
-        assert (feed.institutions[0].suspended, feed.institutions[0].allowance.tier) == (False, "starter")
+        by_id = {each.institution.institution_id: each for each in feed.institutions}
+        own = by_id[admin.institution_id]
+        assert set(by_id) == {admin.institution_id, PLATFORM_INSTITUTION_ID}
+        assert (own.suspended, own.allowance.tier) == (False, "starter")
         assert [(each.key_id, each.institution_id, each.revoked) for each in feed.api_keys] == [
             (key["key_id"], admin.institution_id, False)
         ]
@@ -87,7 +90,7 @@ class TestFeed:
         assert (
             3500 < feed.ended_sessions[0].until - epoch_ms() // 1000 <= 3601
         )  # the longest life of any token
-        assert (feed.after, feed.version, feed.more) == (0, 3, False)
+        assert (feed.after, feed.version, feed.more) == (0, 4, False)
 
     async def test_goes_on_with_what_changed(
         self, client: httpx.AsyncClient, admin: Admin, key: dict[str, Any], service_headers: dict[str, str]
@@ -119,14 +122,14 @@ class TestFeed:
 
         feed = await read(client, service_headers)
 
-        assert (feed.api_keys, feed.ended_sessions, feed.version) == ((), (), 3)
+        assert (feed.api_keys, feed.ended_sessions, feed.version) == ((), (), 4)
 
     async def test_starts_over_for_one_who_knows_more_than_a_restored_database(
         self, client: httpx.AsyncClient, key: dict[str, Any], service_headers: dict[str, str]
     ) -> None:
         feed = await read(client, service_headers, after=1000)
 
-        assert (feed.after, feed.version, len(feed.institutions), len(feed.api_keys)) == (0, 2, 1, 1)
+        assert (feed.after, feed.version, len(feed.institutions), len(feed.api_keys)) == (0, 3, 2, 1)
 
     async def test_comes_a_page_at_a_time(
         self, client: httpx.AsyncClient, admin: Admin, own_database: Database
@@ -142,7 +145,7 @@ class TestFeed:
         assert [(page.after, page.version, page.more) for page in pages] == [
             (0, 2, True),
             (2, 4, True),
-            (4, 5, False),
+            (4, 6, False),
         ]
         assert sorted(key.key_id for page in pages for key in page.api_keys) == sorted(made)
 
@@ -200,8 +203,8 @@ class TestForgetting:
         own_database: Database,
     ) -> None:
         await end_session(own_database, session_of(database))
-        await end_session(own_database, "ses_gone")
         async with own_database.sessions.begin() as session:
+            await note_change(session, Subject.SESSION, "ses_gone")
             await forget_ended_sessions(session, now_ms=epoch_ms())
         with_token = database.execute("SELECT count(*) FROM access_changes").fetchone()
         database.execute("UPDATE sessions SET access_expires_at_ms = 1, ended_at_ms = 1")
@@ -210,8 +213,8 @@ class TestForgetting:
             version = await current_version(session)
 
         left = database.execute("SELECT kind, version FROM access_changes ORDER BY version").fetchall()
-        assert with_token == (3,)
-        assert left == [("institution", 1), ("session", version)]
+        assert with_token == (4,)
+        assert left == [("institution", 1), ("institution", 2), ("session", version)]
 
 
 class TestKeyUses:

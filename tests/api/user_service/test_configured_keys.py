@@ -56,10 +56,13 @@ class TestConfiguredKeys:
             ("frontend", "a-fr", "score:write", 1),
             ("admin", "an-a", "score:write decisions:read alerts:read audit:read usage:read", 1),
         ]
-        assert rows(settings, "SELECT name, mode, base_currency FROM institutions WHERE institution_id != 'platform'") == [
-            ("Default", "sandbox", "EUR")
-        ]
-        assert rows(settings, "SELECT action FROM identity_events ORDER BY sequence") == [
+        assert rows(
+            settings, "SELECT name, mode, base_currency FROM institutions WHERE institution_id != 'platform'"
+        ) == [("Default", "sandbox", "EUR")]
+        assert rows(
+            settings,
+            "SELECT action FROM identity_events WHERE institution_id != 'platform' ORDER BY sequence",
+        ) == [
             ("institution.registered",),
             ("api_key.created",),
             ("api_key.created",),
@@ -71,7 +74,7 @@ class TestConfiguredKeys:
         await start(settings)
 
         assert len(rows(settings, KEYS)) == 2
-        assert len(rows(settings, "SELECT 1 FROM identity_events")) == 3
+        assert len(rows(settings, "SELECT 1 FROM identity_events WHERE institution_id != 'platform'")) == 3
         assert await statuses(settings, FRONTEND, ADMIN) == [403, 403]
 
     async def test_are_replaced_when_the_setting_changes(self, settings: UserSettings) -> None:
@@ -80,7 +83,9 @@ class TestConfiguredKeys:
         known = await statuses(settings, FRONTEND, OTHER, ADMIN, frontend_api_key=OTHER, admin_api_key=ADMIN)
 
         assert known == [401, 403, 403]
-        assert rows(settings, "SELECT count(*) FROM institutions WHERE institution_id != 'platform'") == [(1,)]
+        assert rows(settings, "SELECT count(*) FROM institutions WHERE institution_id != 'platform'") == [
+            (1,)
+        ]
 
     async def test_stay_revoked_once_they_are(self, settings: UserSettings) -> None:
         await start(settings, frontend_api_key=FRONTEND)
