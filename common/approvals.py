@@ -27,6 +27,7 @@ from sqlalchemy.sql import ColumnElement
 
 from common.canonical import canonical_bytes
 from common.four_eyes import ApprovalState, Question
+from common.tenancy import of_tenant
 
 
 def approvals_table(metadata: MetaData, *, institutions: str | None = None) -> Table:
@@ -109,22 +110,19 @@ class Approvals:
     def find(self, connection: Connection, approval_id: str, *, institution_id: str) -> Approval | None:
         """Return one request of an institution."""
         table = self._table
-        query = select(table).where(
-            table.c.approval_id == approval_id, table.c.institution_id == institution_id
-        )
-        row = connection.execute(query).one_or_none()
+        query = select(table).where(table.c.approval_id == approval_id)
+        row = connection.execute(of_tenant(institution_id, query)).one_or_none()
         return None if row is None else _approval(row)
 
     def find_same(self, connection: Connection, approval: Approval) -> bool:
         """Say whether exactly this is waiting already."""
         table = self._table
         query = select(table.c.approval_id).where(
-            table.c.institution_id == approval.institution_id,
             table.c.action == approval.action,
             table.c.details == _text(approval.details),
             self._is(ApprovalState.PENDING, approval.requested_at_ms),
         )
-        return connection.execute(query.limit(1)).first() is not None
+        return connection.execute(of_tenant(approval.institution_id, query.limit(1))).first() is not None
 
     def page(
         self,
@@ -138,12 +136,13 @@ class Approvals:
     ) -> Sequence[Approval]:
         """Return requests of an institution, newest first, those before the id `before`."""
         table = self._table
-        query = select(table).where(table.c.institution_id == institution_id)
+        query = select(table)
         if state is not None:
             query = query.where(self._is(state, now_ms))
         if before is not None:
             query = query.where(table.c.approval_id < before)
-        rows = connection.execute(query.order_by(table.c.approval_id.desc()).limit(limit))
+        query = query.order_by(table.c.approval_id.desc()).limit(limit)
+        rows = connection.execute(of_tenant(institution_id, query))
         return [_approval(row) for row in rows]
 
     def close(
@@ -151,11 +150,10 @@ class Approvals:
     ) -> bool:
         """Store a decision; False when there is one already. Of several at the same time one is stored."""
         table = self._table
-        closed = connection.execute(
+        closing = (
             update(table)
             .where(
                 table.c.approval_id == approval_id,
-                table.c.institution_id == institution_id,
                 self._is(ApprovalState.PENDING, decision.decided_at_ms),
             )
             .values(
@@ -165,7 +163,7 @@ class Approvals:
                 self_approved=decision.self_approved,
             )
         )
-        return closed.rowcount == 1
+        return connection.execute(of_tenant(institution_id, closing)).rowcount == 1
 
     def _is(self, state: ApprovalState, now_ms: int) -> ColumnElement[bool]:
         column, expires = self._table.c.state, self._table.c.expires_at_ms

@@ -14,6 +14,8 @@ from sqlalchemy.dialects import postgresql, sqlite
 from sqlalchemy.engine import Dialect
 from sqlalchemy.exc import DBAPIError
 
+from common.tenancy import refuse_unscoped
+
 SIZES = (128, 96, 64, 48, *range(32, 0, -1))
 Row = tuple[Any, ...]
 
@@ -92,7 +94,9 @@ class PreparedStatement:
         positional: Dialect = cast("Any", type(dialect))(
             paramstyle="qmark" if dialect.name == "sqlite" else "format"
         )
-        text = str(self._make(positional, size).compile(dialect=positional))
+        compiled = self._make(positional, size).compile(dialect=positional)
+        refuse_unscoped(compiled)  # what goes straight to the driver passes no other guard
+        text = str(compiled)
         self._texts[dialect.name, size] = text
         return text
 

@@ -18,6 +18,7 @@ from sqlalchemy.ext.asyncio import AsyncEngine, AsyncSession, async_sessionmaker
 
 from common.errors import PlatformError
 from common.failpoints import failpoint
+from common.tenancy import EVERY_TENANT, TenantSession, guard
 
 BUSY_TIMEOUT_MS = 5000
 CONNECT_TIMEOUT_S = 5
@@ -36,7 +37,10 @@ class Database:
         self.engine: AsyncEngine = create_async_engine(_driver_url(url, asynchronous=True), **_pool(url))
         if _is_sqlite(url):
             event.listen(self.engine.sync_engine, "connect", _set_pragmas)
-        self.sessions = async_sessionmaker(self.engine, expire_on_commit=False)
+        guard(self.engine.sync_engine)
+        self.sessions = async_sessionmaker(
+            self.engine, expire_on_commit=False, sync_session_class=TenantSession
+        )
 
     async def connected(self) -> bool:
         """Readiness: whether the database answers."""
@@ -87,6 +91,7 @@ def writing_engine(url: str) -> Engine:
     engine = create_engine(_driver_url(url, asynchronous=False), **_pool(url))
     if _is_sqlite(url):
         event.listen(engine, "connect", _set_pragmas)
+    guard(engine)
     return engine
 
 
@@ -104,6 +109,7 @@ def migrate(url: str, *, migrations: Path) -> None:
     engine = writing_engine(url)
     try:
         with engine.begin() as connection:
+            connection.execution_options(**{EVERY_TENANT: "migrations change the rows of all"})
             if engine.dialect.name == "postgresql":
                 connection.execute(text("SELECT pg_advisory_xact_lock(:key)"), {"key": MIGRATION_LOCK})
             else:

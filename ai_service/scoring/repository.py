@@ -12,6 +12,7 @@ from ai_service.scoring.tables import decision_sequences, decisions, outbox
 from common.clients.logs import TARGET as AUDIT
 from common.contracts.decisions import Deliveries, DeliveryStatus, ScoredTransaction
 from common.outbox import Outbox
+from common.tenancy import of_every_tenant, of_tenant
 
 RESTORE_PAGE = 5_000
 _outbox = Outbox(outbox)
@@ -62,11 +63,8 @@ class DecisionFilter:
 
 def find_decision(connection: Connection, institution_id: str, decision_id: str) -> AlreadySaved | None:
     """Return one decision of an institution."""
-    row = connection.execute(
-        select(decisions.c.record, decisions.c.flagged).where(
-            decisions.c.institution_id == institution_id, decisions.c.decision_id == decision_id
-        )
-    ).one_or_none()
+    query = select(decisions.c.record, decisions.c.flagged).where(decisions.c.decision_id == decision_id)
+    row = connection.execute(of_tenant(institution_id, query)).one_or_none()
     if row is None:
         return None
     pending = pending_targets(connection, [decision_id]).get(decision_id, frozenset())
@@ -79,13 +77,12 @@ def list_decisions(
     """Return up to `limit` decisions of an institution, newest first, with a sequence below `before`."""
     query = (
         select(decisions.c.decision_id, decisions.c.record, decisions.c.flagged)
-        .where(decisions.c.institution_id == institution_id)
         .order_by(decisions.c.decision_sequence.desc())
         .limit(limit)
     )
     if before is not None:
         query = query.where(decisions.c.decision_sequence < before)
-    rows = connection.execute(_filtered(query, wanted)).all()
+    rows = connection.execute(of_tenant(institution_id, _filtered(query, wanted))).all()
     pending = pending_targets(connection, [row.decision_id for row in rows])
     return [
         AlreadySaved(row.decision_id, "", row.record, row.flagged, pending.get(row.decision_id, frozenset()))
@@ -95,17 +92,19 @@ def list_decisions(
 
 def records_of(connection: Connection, decision_ids: Sequence[str]) -> list[bytes]:
     """Return the canonical bytes of some decisions, whoever they belong to; for the relay."""
-    rows = connection.execute(
+    query = (
         select(decisions.c.record)
         .where(decisions.c.decision_id.in_(list(decision_ids)))
         .order_by(decisions.c.institution_id, decisions.c.decision_sequence)
     )
+    rows = connection.execute(of_every_tenant(query, "the relay tells the decisions of all"))
     return [row.record for row in rows]
 
 
 def last_sequences(connection: Connection) -> dict[str, int]:
     """Return the last decision sequence of every institution."""
-    rows = connection.execute(select(decision_sequences.c.institution_id, decision_sequences.c.last))
+    query = select(decision_sequences.c.institution_id, decision_sequences.c.last)
+    rows = connection.execute(of_every_tenant(query, "velocity is restored and kept for all"))
     return {row.institution_id: row.last for row in rows}
 
 
@@ -116,7 +115,8 @@ def base_currencies(connection: Connection) -> set[str]:
         (decision_sequences.c.institution_id == decisions.c.institution_id)
         & (decision_sequences.c.last == decisions.c.decision_sequence),
     )
-    return {parse_record(body)["institution"]["base_currency"] for body in connection.scalars(latest)}
+    bodies = connection.scalars(of_every_tenant(latest, "rates are loaded for the currencies of all"))
+    return {parse_record(body)["institution"]["base_currency"] for body in bodies}
 
 
 def records_after(
@@ -126,17 +126,17 @@ def records_after(
     position = (-1, "")
     key = tuple_(decisions.c.observed_sequence, decisions.c.decision_id)
     while True:
-        rows = connection.execute(
+        query = (
             select(decisions.c.observed_sequence, decisions.c.decision_id, decisions.c.record)
             .where(
-                decisions.c.institution_id == institution_id,
                 decisions.c.decision_sequence > sequence,
                 decisions.c.created_at_ms >= since_ms,
                 key > position,
             )
             .order_by(decisions.c.observed_sequence, decisions.c.decision_id)
             .limit(RESTORE_PAGE)
-        ).all()
+        )
+        rows = connection.execute(of_tenant(institution_id, query)).all()
         if not rows:
             return
         for row in rows:

@@ -19,9 +19,11 @@ from common.clients.logs import TARGET as AUDIT
 from common.clock import epoch_ms
 from common.failpoints import failpoint
 from common.outbox import LEASE_MS, Outbox, OutboxEntry
+from common.tenancy import of_every_tenant
 
 Told = Mapping[str, Collection[str]]
 _outbox = Outbox(outbox)
+_IN_ONE_COMMIT = "one commit saves transactions of all; each is looked up by its institution and id"
 _KEY = (idempotency_keys.c.institution_id, idempotency_keys.c.transaction_id)
 
 
@@ -100,10 +102,8 @@ def _insert_keys(connection: Connection, drafts: Sequence[Draft]) -> set[str]:
     if _add_keys.run(connection, rows) == len(rows):
         return decision_ids
     ours = idempotency_keys.c.decision_id
-    return (
-        set(connection.scalars(select(ours).where(tuple_(*_KEY).in_([_key(each) for each in drafts]))))
-        & decision_ids
-    )
+    query = select(ours).where(tuple_(*_KEY).in_([_key(each) for each in drafts]))
+    return set(connection.scalars(of_every_tenant(query, _IN_ONE_COMMIT))) & decision_ids
 
 
 def _take_numbers(connection: Connection, fresh: Sequence[Draft]) -> dict[str, Iterator[int]]:
@@ -174,11 +174,12 @@ def _row(entry: Saved) -> Row:
 
 def _already_saved(connection: Connection, repeats: Sequence[Draft]) -> dict[tuple[str, str], AlreadySaved]:
     keys = idempotency_keys
-    rows = connection.execute(
+    query = (
         select(keys, decisions.c.record, decisions.c.flagged)
         .join(decisions, decisions.c.decision_id == keys.c.decision_id)
         .where(tuple_(keys.c.institution_id, keys.c.transaction_id).in_([_key(draft) for draft in repeats]))
-    ).all()
+    )
+    rows = connection.execute(of_every_tenant(query, _IN_ONE_COMMIT)).all()
     pending = pending_targets(connection, [row.decision_id for row in rows])
     return {
         (row.institution_id, row.transaction_id): AlreadySaved(

@@ -10,6 +10,10 @@ from sqlalchemy.engine import Dialect
 from ai_service.usage.tables import quota_warnings, usage
 from common.bulk import PreparedStatement
 from common.db import insert_ignoring_repeats
+from common.tenancy import of_every_tenant
+
+_LOADED = "use is loaded for all"
+_RELAY = "the relay tells the warnings of all"
 
 Month = tuple[str, str]
 """An institution and a calendar month of its."""
@@ -46,14 +50,16 @@ def warn(connection: Connection, warning: QuotaWarning) -> bool:
 
 def used_since(connection: Connection, month: str) -> dict[Month, int]:
     """Return the totals of `month` and later ones."""
-    rows = connection.execute(select(usage).where(usage.c.month >= month))
+    query = select(usage).where(usage.c.month >= month)
+    rows = connection.execute(of_every_tenant(query, _LOADED))
     return {(row.institution_id, row.month): row.decisions for row in rows}
 
 
 def warned_since(connection: Connection, month: str) -> dict[Month, frozenset[int]]:
     """Return the thresholds of which institutions were warned in `month` and later ones."""
     found: dict[Month, frozenset[int]] = {}
-    for row in connection.execute(select(quota_warnings).where(quota_warnings.c.month >= month)):
+    query = select(quota_warnings).where(quota_warnings.c.month >= month)
+    for row in connection.execute(of_every_tenant(query, _LOADED)):
         key = (row.institution_id, row.month)
         found[key] = found.get(key, frozenset()) | {row.threshold}
     return found
@@ -61,11 +67,12 @@ def warned_since(connection: Connection, month: str) -> dict[Month, frozenset[in
 
 def find_warnings(connection: Connection, warning_ids: Sequence[str]) -> list[QuotaWarning]:
     """Return some warnings, whoever they are for; for the relay."""
-    rows = connection.execute(
+    query = (
         select(quota_warnings)
         .where(quota_warnings.c.warning_id.in_(list(warning_ids)))
         .order_by(quota_warnings.c.created_at_ms, quota_warnings.c.threshold)
     )
+    rows = connection.execute(of_every_tenant(query, _RELAY))
     return [QuotaWarning(**row._mapping) for row in rows]
 
 

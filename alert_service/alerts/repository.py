@@ -11,6 +11,7 @@ from alert_service.notifications.tables import mail_recipients, mails
 from common.contracts.alerts import AlertRequest
 from common.db import insert_ignoring_repeats
 from common.failpoints import failpoint
+from common.tenancy import of_tenant
 
 
 @dataclass(frozen=True, slots=True)
@@ -49,32 +50,30 @@ def accept(connection: Connection, batch: Sequence[AlertRequest], *, now_ms: int
 
 def find_alert(connection: Connection, institution_id: str, alert_id: str) -> Row[Any] | None:
     """Return one alert of an institution, joined with its mail."""
-    query = _with_mail().where(alerts.c.institution_id == institution_id, alerts.c.alert_id == alert_id)
-    return connection.execute(query).one_or_none()
+    query = _with_mail().where(alerts.c.alert_id == alert_id)
+    return connection.execute(of_tenant(institution_id, query)).one_or_none()
 
 
 def list_alerts(
     connection: Connection, institution_id: str, wanted: AlertFilter, *, before: int | None, limit: int
 ) -> Sequence[Row[Any]]:
     """Return up to `limit` alerts of an institution, newest first, numbered below `before`."""
-    query = (
-        _with_mail()
-        .where(alerts.c.institution_id == institution_id)
-        .order_by(alerts.c.number.desc())
-        .limit(limit)
-    )
+    query = _with_mail().order_by(alerts.c.number.desc()).limit(limit)
     if before is not None:
         query = query.where(alerts.c.number < before)
-    return connection.execute(_filtered(query, wanted)).all()
+    return connection.execute(of_tenant(institution_id, _filtered(query, wanted))).all()
 
 
-def recipients_of(connection: Connection, mail_ids: Sequence[str]) -> Mapping[str, list[Row[Any]]]:
-    """Return to whom each mail goes, and what became of it."""
-    rows = connection.execute(
+def recipients_of(
+    connection: Connection, institution_id: str, mail_ids: Sequence[str]
+) -> Mapping[str, list[Row[Any]]]:
+    """Return to whom each of an institution's mails goes, and what became of it."""
+    query = (
         select(mail_recipients)
         .where(mail_recipients.c.mail_id.in_(mail_ids))
         .order_by(mail_recipients.c.email)
     )
+    rows = connection.execute(of_tenant(institution_id, query))
     found: dict[str, list[Row[Any]]] = {}
     for row in rows:
         found.setdefault(row.mail_id, []).append(row)

@@ -95,7 +95,7 @@ def _counted(batches: Sequence[AlertBatch], fresh: set[str]) -> list[AlertsAccep
 
 def _one(connection: Connection, institution_id: str, alert_id: str) -> Alert | None:
     row = repository.find_alert(connection, institution_id, alert_id)
-    return None if row is None else _shown(connection, [row])[0]
+    return None if row is None else _shown(connection, institution_id, [row])[0]
 
 
 def _page(
@@ -104,13 +104,13 @@ def _page(
     rows = repository.list_alerts(connection, institution_id, wanted, before=before, limit=limit + 1)
     more = len(rows) > limit
     return AlertPage(
-        items=tuple(_shown(connection, rows[:limit])),
+        items=tuple(_shown(connection, institution_id, rows[:limit])),
         next_cursor=to_cursor(rows[limit - 1].number) if more else None,
     )
 
 
-def _shown(connection: Connection, rows: Sequence[Row[Any]]) -> list[Alert]:
-    told = repository.recipients_of(connection, [row.mail_id for row in rows if row.mail_id])
+def _shown(connection: Connection, institution_id: str, rows: Sequence[Row[Any]]) -> list[Alert]:
+    told = repository.recipients_of(connection, institution_id, [row.mail_id for row in rows if row.mail_id])
     return [
         Alert(
             alert=AlertRequest.model_validate_json(row.body),

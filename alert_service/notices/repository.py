@@ -6,13 +6,16 @@ from dataclasses import dataclass
 from sqlalchemy import Connection, select, update
 
 from alert_service.notices.tables import notices
+from alert_service.notifications.mail import Mail
 from alert_service.notifications.repository import add_mails
-from alert_service.notifications.tables import mails
 from common.canonical import canonical_bytes, sha256_hex
 from common.contracts.notices import Notice
 from common.db import insert_ignoring_repeats
 from common.errors import PlatformError, UnavailableError
 from common.failpoints import failpoint
+from common.tenancy import of_every_tenant, of_tenant
+
+_ACCEPTING = "a batch of notices is of many institutions; each is compared with all of its own content"
 
 
 class NoticeConflictError(PlatformError):
@@ -69,25 +72,24 @@ def digest_of(notice: Notice) -> str:
     return sha256_hex(canonical_bytes(notice.model_dump(mode="json")))
 
 
-def find_notice(connection: Connection, notice_id: str) -> Notice:
-    """Return a notice as it was accepted; without its secret once that was forgotten."""
-    row = connection.execute(
-        select(notices.c.body, notices.c.secret).where(notices.c.notice_id == notice_id)
-    ).one()
+def find_notice(connection: Connection, mail: Mail) -> Notice:
+    """Return the notice that a mail tells, as it was accepted; without its secret once that was forgotten."""
+    query = select(notices.c.body, notices.c.secret).where(notices.c.notice_id == mail.notice_id)
+    row = connection.execute(of_tenant(mail.institution_id, query)).one()
     return Notice.model_validate_json(row.body).model_copy(update={"secret": row.secret})
 
 
-def forget_secret(connection: Connection, mail_id: str) -> None:
+def forget_secret(connection: Connection, mail: Mail) -> None:
     """Forget the secret of the notice that a mail tells, if it tells one."""
-    told = select(mails.c.notice_id).where(mails.c.mail_id == mail_id, mails.c.notice_id.is_not(None))
-    connection.execute(update(notices).where(notices.c.notice_id.in_(told)).values(secret=None))
+    if mail.notice_id is not None:
+        forgetting = update(notices).where(notices.c.notice_id == mail.notice_id).values(secret=None)
+        connection.execute(of_tenant(mail.institution_id, forgetting))
 
 
 def _known(connection: Connection, notice_ids: Sequence[str]) -> dict[str, str]:
     """Return the digests, by id, of those that were accepted before."""
-    rows = connection.execute(
-        select(notices.c.notice_id, notices.c.sha256).where(notices.c.notice_id.in_(notice_ids))
-    )
+    query = select(notices.c.notice_id, notices.c.sha256).where(notices.c.notice_id.in_(notice_ids))
+    rows = connection.execute(of_every_tenant(query, _ACCEPTING))
     return {row.notice_id: row.sha256 for row in rows}
 
 

@@ -8,8 +8,10 @@ from sqlalchemy import Connection, delete, select, update
 from alert_service.alerts.schemas import MailState
 from alert_service.alerts.tables import alerts
 from alert_service.notifications.addressees import NOT_AN_ADDRESS, Addressees, addressees
+from alert_service.notifications.mail import Mail
 from alert_service.notifications.tables import mail_recipients
 from common.db import insert_ignoring_repeats
+from common.tenancy import of_tenant
 
 
 @dataclass(frozen=True, slots=True)
@@ -22,9 +24,10 @@ class Letter:
     everybody: tuple[str, ...]
 
 
-def write_letter(connection: Connection, mail_id: str, wanted: Sequence[str]) -> Letter:
+def write_letter(connection: Connection, mail: Mail, wanted: Sequence[str]) -> Letter:
     """Note to whom a mail goes, given who is to get it now, and return what is needed to write and send it."""
-    told = told_of(connection, mail_id)
+    mail_id = mail.mail_id
+    told = told_of(connection, mail)
     found = addressees(wanted, told)
     if found.new:
         connection.execute(
@@ -32,34 +35,34 @@ def write_letter(connection: Connection, mail_id: str, wanted: Sequence[str]) ->
             [{"mail_id": mail_id, "email": each, "state": MailState.PENDING.value} for each in found.new],
         )
     for address in found.odd:
-        set_recipient(connection, mail_id, address, MailState.DEAD_LETTER, NOT_AN_ADDRESS)
+        set_recipient(connection, mail, address, MailState.DEAD_LETTER, NOT_AN_ADDRESS)
     if found.gone:
-        connection.execute(
-            delete(mail_recipients).where(
-                mail_recipients.c.mail_id == mail_id, mail_recipients.c.email.in_(found.gone)
-            )
+        leaving = delete(mail_recipients).where(
+            mail_recipients.c.mail_id == mail_id, mail_recipients.c.email.in_(found.gone)
         )
-    bodies = connection.scalars(
-        select(alerts.c.body).where(alerts.c.mail_id == mail_id).order_by(alerts.c.number)
-    ).all()
+        connection.execute(of_tenant(mail.institution_id, leaving))
+    query = select(alerts.c.body).where(alerts.c.mail_id == mail_id).order_by(alerts.c.number)
+    bodies = connection.scalars(of_tenant(mail.institution_id, query)).all()
     everybody = tuple(sorted({*told, *found.new} - {*found.gone, *found.odd}))
     return Letter(bodies, found, told, everybody)
 
 
-def told_of(connection: Connection, mail_id: str) -> dict[str, MailState]:
+def told_of(connection: Connection, mail: Mail) -> dict[str, MailState]:
     """Return what became of each address of a mail so far."""
-    rows = connection.execute(
-        select(mail_recipients.c.email, mail_recipients.c.state).where(mail_recipients.c.mail_id == mail_id)
-    ).all()
+    query = select(mail_recipients.c.email, mail_recipients.c.state).where(
+        mail_recipients.c.mail_id == mail.mail_id
+    )
+    rows = connection.execute(of_tenant(mail.institution_id, query)).all()
     return {row.email: MailState(row.state) for row in rows}
 
 
 def set_recipient(
-    connection: Connection, mail_id: str, address: str, state: MailState, error: str | None
+    connection: Connection, mail: Mail, address: str, state: MailState, error: str | None
 ) -> None:
     """Note what became of one address."""
-    connection.execute(
+    setting = (
         update(mail_recipients)
-        .where(mail_recipients.c.mail_id == mail_id, mail_recipients.c.email == address)
+        .where(mail_recipients.c.mail_id == mail.mail_id, mail_recipients.c.email == address)
         .values(state=state.value, last_error=None if error is None else error[:200])
     )
+    connection.execute(of_tenant(mail.institution_id, setting))

@@ -16,10 +16,10 @@ from alert_service.alerts.schemas import MailState
 from alert_service.notices.repository import forget_secret
 from alert_service.notifications import metrics, repository
 from alert_service.notifications.grouping import ripe_in_ms
+from alert_service.notifications.mail import Mail
 from alert_service.notifications.outcomes import AfterAttempt
 from alert_service.notifications.pace import Pace
 from alert_service.notifications.postman import Postman, Tried
-from alert_service.notifications.repository import Mail
 from alert_service.settings import AlertSettings
 from common.clock import epoch_ms
 from common.failpoints import failpoint
@@ -167,9 +167,9 @@ class Mailer:
 
 def _finish(connection: Connection, mail: Mail, result: AfterAttempt, *, retry_ms: int, wake: bool) -> None:
     now_ms = epoch_ms()
-    repository.finish_attempt(connection, mail.mail_id, result, now_ms=now_ms, retry_ms=retry_ms)
+    repository.finish_attempt(connection, mail, result, now_ms=now_ms, retry_ms=retry_ms)
     if result.state is not MailState.PENDING:
-        forget_secret(connection, mail.mail_id)
+        forget_secret(connection, mail)
     if wake:
         repository.wake(connection, now_ms=now_ms)
 

@@ -13,6 +13,7 @@ from alert_service.notifications import metrics
 from alert_service.notifications.directory import RecipientDirectory
 from alert_service.notifications.envelope import Envelope
 from alert_service.notifications.letters_repository import Letter, told_of, write_letter
+from alert_service.notifications.mail import Mail
 from alert_service.notifications.message import build_message
 from alert_service.notifications.notice_message import build_notice
 from alert_service.notifications.outcomes import (
@@ -23,7 +24,6 @@ from alert_service.notifications.outcomes import (
     expired,
     with_nobody_to_ask,
 )
-from alert_service.notifications.repository import Mail
 from alert_service.notifications.smtp import MailServer
 from alert_service.settings import AlertSettings
 from common.clock import epoch_ms, utc_now
@@ -65,7 +65,7 @@ class Postman:
         known = await self.directory.recipients_of(mail.institution_id)
         if known is None:
             return _reported(mail, Tried(AfterAttempt(MailState.PENDING, {}, NOBODY_KNOWN)), alerts=0)
-        letter = await self.writer.run(lambda c: write_letter(c, mail.mail_id, known.emails))
+        letter = await self.writer.run(lambda c: write_letter(c, mail, known.emails))
         alerts = [AlertRequest.model_validate_json(body) for body in letter.alerts]
         tried = await self._handed_over(
             mail,
@@ -82,16 +82,16 @@ class Postman:
         return _reported(mail, tried, alerts=len(alerts), request_ids=request_ids)
 
     async def _try_notice(self, mail: Mail) -> Tried:
-        notice = await self.writer.run(lambda c: find_notice(c, str(mail.notice_id)))
+        notice = await self.writer.run(lambda c: find_notice(c, mail))
         about = {"notice_id": notice.notice_id, "kind": notice.kind.value}
         if notice.expires_at is not None and notice.expires_at <= utc_now():
-            told = await self.writer.run(lambda c: told_of(c, mail.mail_id))
+            told = await self.writer.run(lambda c: told_of(c, mail))
             return _reported(mail, Tried(expired(told)), **about)
         known = await self.directory.recipients_of(mail.institution_id)
         recipients = _recipients(notice, known)
         if recipients is None:
             return _reported(mail, Tried(AfterAttempt(MailState.PENDING, {}, NOBODY_KNOWN)), **about)
-        letter = await self.writer.run(lambda c: write_letter(c, mail.mail_id, recipients))
+        letter = await self.writer.run(lambda c: write_letter(c, mail, recipients))
         tried = await self._handed_over(
             mail,
             letter,

@@ -7,13 +7,12 @@ from sqlalchemy import Connection, select, update
 from alert_service.notifications.tables import recipients
 from common.contracts.institutions import Recipients
 from common.db import insert_ignoring_repeats
+from common.tenancy import of_tenant
 
 
 def known_recipients(connection: Connection, institution_id: str) -> tuple[Recipients, int] | None:
     """Return the last copy of an institution's recipients and when it was fetched, in ms since 1970."""
-    row = connection.execute(
-        select(recipients).where(recipients.c.institution_id == institution_id)
-    ).one_or_none()
+    row = connection.execute(of_tenant(institution_id, select(recipients))).one_or_none()
     if row is None:
         return None
     found = Recipients(
@@ -31,9 +30,7 @@ def keep_recipients(connection: Connection, found: Recipients, *, now_ms: int) -
         "emails": json.dumps(list(found.emails)),
         "fetched_at_ms": now_ms,
     }
-    written = connection.execute(
-        update(recipients).where(recipients.c.institution_id == found.institution_id).values(**values)
-    )
+    written = connection.execute(of_tenant(found.institution_id, update(recipients).values(**values)))
     if written.rowcount == 0:
         connection.execute(
             insert_ignoring_repeats(connection, recipients).values(

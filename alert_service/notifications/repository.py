@@ -2,7 +2,6 @@
 
 from collections import Counter
 from collections.abc import Collection, Mapping, Sequence
-from dataclasses import dataclass
 
 from sqlalchemy import Connection, delete, func, select, update
 from sqlalchemy.sql import ColumnElement
@@ -11,31 +10,23 @@ from alert_service.alerts.schemas import MailState
 from alert_service.alerts.tables import alerts
 from alert_service.notifications.grouping import Waiting, mails_to_make
 from alert_service.notifications.letters_repository import set_recipient
+from alert_service.notifications.mail import Mail
 from alert_service.notifications.outcomes import AfterAttempt
 from alert_service.notifications.tables import mails
 from common.ids import new_id
+from common.tenancy import of_every_tenant, of_tenant
 
 FAR_AHEAD_MS = 300_000
 """No lease or pause is this long: a time further ahead means a clock that was set back, and counts as past."""
+_MAILER = "the mailer sends the mails of all"
+_MEASURED = "what waits is measured for all together"
 _IS_PENDING = mails.c.state == MailState.PENDING.value
 _IS_UNTOLD = mails.c.delivered_at_ms.is_(None)
 
 
-@dataclass(frozen=True, slots=True)
-class Mail:
-    """A mail that this process may send now; it tells one notice, or alerts."""
-
-    mail_id: str
-    institution_id: str
-    message_id: str
-    attempts: int
-    created_at_ms: int
-    notice_id: str | None
-
-
 def waiting_alerts(connection: Connection) -> list[Waiting]:
     """Return, for each institution that has any, the alerts that are in no mail yet."""
-    rows = connection.execute(
+    waiting = (
         select(
             alerts.c.institution_id,
             func.count().label("waiting"),
@@ -43,15 +34,17 @@ def waiting_alerts(connection: Connection) -> list[Waiting]:
         )
         .where(alerts.c.mail_id.is_(None))
         .group_by(alerts.c.institution_id)
-    ).all()
+    )
+    rows = connection.execute(of_every_tenant(waiting, _MAILER)).all()
     if not rows:
         return []
     untold: Counter[str] = Counter()
-    for institution_id, count in connection.execute(
+    mailed = (
         select(mails.c.institution_id, func.count())
         .where(_IS_PENDING, _IS_UNTOLD, mails.c.notice_id.is_(None))
         .group_by(mails.c.institution_id)
-    ):
+    )
+    for institution_id, count in connection.execute(of_every_tenant(mailed, _MAILER)):
         untold[institution_id] = count
     return [
         Waiting(row.institution_id, row.waiting, row.first, untold_mails=untold[row.institution_id])
@@ -125,7 +118,7 @@ def claim(
     chosen = _chosen(connection, may_go, limit=limit, busy=busy, per_institution=per_institution)
     if not chosen:
         return []
-    rows = connection.execute(
+    leasing = (
         update(mails)
         .where(mails.c.mail_id.in_(chosen), *may_go)
         .values(leased_until_ms=now_ms + lease_ms, attempts=mails.c.attempts + 1)
@@ -137,35 +130,37 @@ def claim(
             mails.c.created_at_ms,
             mails.c.notice_id,
         )
-    ).all()
-    return [Mail(*row) for row in rows]
+    )
+    return [Mail(*row) for row in connection.execute(of_every_tenant(leasing, _MAILER))]
 
 
 def renew(connection: Connection, mail_ids: Collection[str], *, now_ms: int, until_ms: int) -> None:
     """Move the end of those leases on `mail_ids` that have not ended; what was finished meanwhile stays free."""
     if mail_ids:
-        connection.execute(
+        renewing = (
             update(mails)
             .where(mails.c.mail_id.in_(mail_ids), mails.c.leased_until_ms > now_ms)
             .values(leased_until_ms=until_ms)
         )
+        connection.execute(of_every_tenant(renewing, _MAILER))
 
 
 def give_back(connection: Connection, mail_ids: Collection[str]) -> None:
     """End the leases on `mail_ids`."""
     if mail_ids:
-        connection.execute(update(mails).where(mails.c.mail_id.in_(mail_ids)).values(leased_until_ms=0))
+        ending = update(mails).where(mails.c.mail_id.in_(mail_ids)).values(leased_until_ms=0)
+        connection.execute(of_every_tenant(ending, _MAILER))
 
 
 def finish_attempt(
-    connection: Connection, mail_id: str, result: AfterAttempt, *, now_ms: int, retry_ms: int
+    connection: Connection, mail: Mail, result: AfterAttempt, *, now_ms: int, retry_ms: int
 ) -> None:
     """Write down what an attempt came to; a mail that is still pending is due again after `retry_ms`."""
     for address, (state, error) in result.recipients.items():
-        set_recipient(connection, mail_id, address, state, error)
-    connection.execute(
+        set_recipient(connection, mail, address, state, error)
+    finishing = (
         update(mails)
-        .where(mails.c.mail_id == mail_id)
+        .where(mails.c.mail_id == mail.mail_id)
         .values(
             state=result.state.value,
             due_at_ms=now_ms + retry_ms,
@@ -176,16 +171,19 @@ def finish_attempt(
             last_error=None if result.error is None else result.error[:200],
         )
     )
+    connection.execute(of_tenant(mail.institution_id, finishing))
 
 
 def wake(connection: Connection, *, now_ms: int) -> None:
     """Make every mail that waits for its next try due now; leases stay."""
-    connection.execute(update(mails).where(_IS_PENDING, mails.c.due_at_ms > now_ms).values(due_at_ms=now_ms))
+    waking = update(mails).where(_IS_PENDING, mails.c.due_at_ms > now_ms).values(due_at_ms=now_ms)
+    connection.execute(of_every_tenant(waking, _MAILER))
 
 
 def count_pending(connection: Connection) -> int:
     """Return how many mails are still to be delivered to somebody."""
-    return int(connection.scalar(select(func.count()).select_from(mails).where(_IS_PENDING)) or 0)
+    query = select(func.count()).select_from(mails).where(_IS_PENDING)
+    return int(connection.scalar(of_every_tenant(query, _MEASURED)) or 0)
 
 
 def oldest_untold_ms(connection: Connection) -> int | None:
@@ -196,7 +194,7 @@ def oldest_untold_ms(connection: Connection) -> int | None:
         .join(mails, mails.c.mail_id == alerts.c.mail_id)
         .where(_IS_PENDING, _IS_UNTOLD)
     )
-    found = [connection.scalar(query) for query in (in_no_mail, in_a_mail)]
+    found = [connection.scalar(of_every_tenant(query, _MEASURED)) for query in (in_no_mail, in_a_mail)]
     return min((each for each in found if each is not None), default=None)
 
 
@@ -207,23 +205,19 @@ def _is_past(column: ColumnElement[int], now_ms: int) -> ColumnElement[bool]:
 def _numbers(connection: Connection, institution_id: str, *, limit: int) -> Sequence[int]:
     if limit == 0:
         return ()
-    return connection.scalars(
-        select(alerts.c.number)
-        .where(alerts.c.institution_id == institution_id, alerts.c.mail_id.is_(None))
-        .order_by(alerts.c.number)
-        .limit(limit)
-    ).all()
+    query = select(alerts.c.number).where(alerts.c.mail_id.is_(None)).order_by(alerts.c.number).limit(limit)
+    return connection.scalars(of_tenant(institution_id, query)).all()
 
 
 def _make_mail(
     connection: Connection, institution_id: str, numbers: Sequence[int], *, now_ms: int, domain: str
 ) -> None:
     (mail_id,) = add_mails(connection, [(institution_id, None)], now_ms=now_ms, domain=domain)
-    taken = connection.execute(
+    taking = (
         update(alerts).where(alerts.c.number.in_(numbers), alerts.c.mail_id.is_(None)).values(mail_id=mail_id)
     )
-    if taken.rowcount == 0:  # another process was faster
-        connection.execute(delete(mails).where(mails.c.mail_id == mail_id))
+    if connection.execute(of_tenant(institution_id, taking)).rowcount == 0:  # another process was faster
+        connection.execute(of_tenant(institution_id, delete(mails).where(mails.c.mail_id == mail_id)))
 
 
 def _chosen(
@@ -242,12 +236,9 @@ def _chosen(
         .where(*may_go, mails.c.institution_id.not_in(full))
         .subquery()
     )
-    rows = connection.execute(
-        select(ranked.c.mail_id, ranked.c.institution_id)
-        .where(ranked.c.place <= per_institution)
-        .order_by(ranked.c.due_at_ms, ranked.c.created_at_ms, ranked.c.mail_id)
-        .limit(limit + len(busy) * per_institution)
-    ).all()
+    query = select(ranked.c.mail_id, ranked.c.institution_id).where(ranked.c.place <= per_institution)
+    query = query.order_by(ranked.c.due_at_ms, ranked.c.created_at_ms, ranked.c.mail_id)
+    rows = connection.execute(of_every_tenant(query.limit(limit + len(busy) * per_institution), _MAILER))
     taken: Counter[str] = Counter(busy)
     chosen: list[str] = []
     for row in rows:

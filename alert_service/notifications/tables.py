@@ -3,6 +3,7 @@
 from sqlalchemy import BigInteger, Column, ForeignKey, Index, Integer, String, Table, Text
 
 from alert_service.tables import metadata
+from common.tenancy import belongs_through
 
 mails = Table(
     "mails",
@@ -31,6 +32,7 @@ mail_recipients = Table(
     Column("email", String(254), primary_key=True),
     Column("state", String(16), nullable=False),
     Column("last_error", String(200)),
+    info=belongs_through("mail_id", to="mails.mail_id"),
 )
 
 recipients = Table(

@@ -5,6 +5,7 @@ from dataclasses import dataclass
 from sqlalchemy import ColumnElement, Connection, Row, Select, and_, func, select, tuple_
 
 from common.contracts.institutions import Institution
+from common.tenancy import of_tenant
 from log_service.archive.schemas import ArchiveObject, ObjectState
 from log_service.archive.tables import bodies, objects, records
 
@@ -41,7 +42,8 @@ class After:
 
 def find_record(connection: Connection, institution: Institution, record_id: str) -> FoundRecord | None:
     """Return the institution's record `record_id`."""
-    row = connection.execute(_found().where(records.c.record_id == record_id, _of(institution))).one_or_none()
+    query = _found().where(records.c.record_id == record_id, _in_mode(institution))
+    row = connection.execute(of_tenant(institution.institution_id, query)).one_or_none()
     return None if row is None else _record(row)
 
 
@@ -50,24 +52,24 @@ def records_of_day(
 ) -> list[FoundRecord]:
     """Return the next records of a day in order of kind and sequence."""
     place = tuple_(records.c.kind, records.c.sequence, records.c.record_id)
-    rows = connection.execute(
+    query = (
         _found()
         .where(
-            _of(institution),
+            _in_mode(institution),
             records.c.day == day,
             place > tuple_(after.kind, after.sequence, after.record_id),
         )
         .order_by(records.c.kind, records.c.sequence, records.c.record_id)
         .limit(limit)
     )
-    return [_record(row) for row in rows]
+    return [_record(row) for row in connection.execute(of_tenant(institution.institution_id, query))]
 
 
 def objects_of_day(
     connection: Connection, institution: Institution, day: str, *, after: int, limit: int
 ) -> list[ArchiveObject]:
     """Return a day's objects with numbers above `after`, by number."""
-    rows = connection.execute(
+    query = (
         select(
             objects.c.key,
             objects.c.number,
@@ -80,29 +82,26 @@ def objects_of_day(
         )
         .where(
             objects.c.institution_mode == institution.mode.value,
-            objects.c.institution_id == institution.institution_id,
             objects.c.day == day,
             objects.c.number > after,
         )
         .order_by(objects.c.number)
         .limit(limit)
     )
+    rows = connection.execute(of_tenant(institution.institution_id, query))
     return [ArchiveObject.model_validate(row, from_attributes=True) for row in rows]
 
 
 def count_of_day(connection: Connection, institution: Institution, day: str) -> tuple[int, int]:
     """Return how many records a day has, and how many of them are archived."""
-    total = connection.scalar(
-        select(func.count()).select_from(records).where(_of(institution), records.c.day == day)
+    count = select(func.count()).select_from(records).where(_in_mode(institution), records.c.day == day)
+    total = connection.scalar(of_tenant(institution.institution_id, count))
+    stored = select(func.coalesce(func.sum(objects.c.record_count), 0)).where(
+        objects.c.institution_mode == institution.mode.value,
+        objects.c.day == day,
+        objects.c.state == ObjectState.STORED.value,
     )
-    archived = connection.scalar(
-        select(func.coalesce(func.sum(objects.c.record_count), 0)).where(
-            objects.c.institution_mode == institution.mode.value,
-            objects.c.institution_id == institution.institution_id,
-            objects.c.day == day,
-            objects.c.state == ObjectState.STORED.value,
-        )
-    )
+    archived = connection.scalar(of_tenant(institution.institution_id, stored))
     return int(total or 0), int(archived or 0)
 
 
@@ -124,11 +123,8 @@ def _found() -> Select[tuple[object, ...]]:
     )
 
 
-def _of(institution: Institution) -> ColumnElement[bool]:
-    return and_(
-        records.c.institution_mode == institution.mode.value,
-        records.c.institution_id == institution.institution_id,
-    )
+def _in_mode(institution: Institution) -> ColumnElement[bool]:
+    return records.c.institution_mode == institution.mode.value
 
 
 def _record(row: Row[tuple[object, ...]]) -> FoundRecord:

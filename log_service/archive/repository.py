@@ -24,12 +24,16 @@ from common.bulk import BulkInsert
 from common.contracts.audit_records import RecordKind, RecordsAccepted
 from common.contracts.institutions import InstitutionMode
 from common.failpoints import failpoint
+from common.tenancy import of_every_tenant, of_tenant
 from log_service.archive.keys import object_key
 from log_service.archive.records import RecordConflictError, SpoolRecord
 from log_service.archive.schemas import ObjectState
 from log_service.archive.sealing import Group, WaitingGroup, WaitingRecord, fitting
 from log_service.archive.tables import LOST, bodies, numbers, objects, records
 
+_ARCHIVER = "the archiver stores the records of all"
+_ACCEPTING = "a batch of records is of many institutions; each is compared with its own envelope"
+_MEASURED = "what waits is measured for all together"
 # written out, not bound: only then every database sees that the index of sealed objects will do
 _IS_SEALED = objects.c.state == literal_column(f"'{ObjectState.SEALED.value}'")
 
@@ -121,7 +125,8 @@ def accept(connection: Connection, batches: Sequence[Sequence[SpoolRecord]]) -> 
 def _known(connection: Connection, record_ids: list[str]) -> dict[str, Mapping[str, object]]:
     """Return, by id, what is kept of the records that were accepted before: digest and envelope."""
     kept = [column for column in records.c if column is not records.c.object_id]
-    rows = connection.execute(select(*kept).where(records.c.record_id.in_(record_ids)))
+    query = select(*kept).where(records.c.record_id.in_(record_ids))
+    rows = connection.execute(of_every_tenant(query, _ACCEPTING))
     return {row["record_id"]: dict(row) for row in rows.mappings()}
 
 
@@ -139,13 +144,15 @@ def _new(batch: Sequence[SpoolRecord], known: Mapping[str, Mapping[str, object]]
 def count_spooled(connection: Connection) -> Amount:
     """Return how many records wait with their body, and how long the bodies are together."""
     size = func.coalesce(func.sum(func.length(bodies.c.body)), 0)
-    records_, bytes_ = connection.execute(select(func.count(), size).select_from(bodies)).one()
+    query = select(func.count(), size).select_from(bodies)
+    records_, bytes_ = connection.execute(of_every_tenant(query, _MEASURED)).one()
     return Amount(records_, int(bytes_))
 
 
 def count_sealed(connection: Connection) -> int:
     """Return how many objects wait to be stored."""
-    return connection.scalar(select(func.count()).select_from(objects).where(_IS_SEALED)) or 0
+    query = select(func.count()).select_from(objects).where(_IS_SEALED)
+    return connection.scalar(of_every_tenant(query, _MEASURED)) or 0
 
 
 def waiting_groups(connection: Connection) -> list[WaitingGroup]:
@@ -156,9 +163,8 @@ def waiting_groups(connection: Connection) -> list[WaitingGroup]:
         records.c.day,
         records.c.kind,
     )
-    rows = connection.execute(
-        select(*group, func.count()).where(records.c.object_id.is_(None)).group_by(*group)
-    )
+    query = select(*group, func.count()).where(records.c.object_id.is_(None)).group_by(*group)
+    rows = connection.execute(of_every_tenant(query, _ARCHIVER))
     return [
         WaitingGroup(Group(InstitutionMode(mode), institution_id, day, RecordKind(kind)), count)
         for mode, institution_id, day, kind, count in rows
@@ -167,13 +173,14 @@ def waiting_groups(connection: Connection) -> list[WaitingGroup]:
 
 def waiting_records(connection: Connection, group: Group, *, limit: int) -> Waiting:
     """Return the first waiting records of `group` that may share an object, in order of sequence."""
-    rows = connection.execute(
+    query = (
         select(records.c.record_id, records.c.sequence, bodies.c.body)
         .outerjoin(bodies, bodies.c.record_id == records.c.record_id)
         .where(records.c.object_id.is_(None), _of_group(group))
         .order_by(records.c.sequence, records.c.record_id)
         .limit(limit)
     )
+    rows = connection.execute(of_tenant(group.institution_id, query))
     lost: list[str] = []
     found = fitting(_with_body(rows, lost))
     return Waiting(tuple(found), tuple(lost))
@@ -190,11 +197,12 @@ def _with_body(rows: Iterable[Any], lost: list[str]) -> Iterator[WaitingRecord]:
 def give_up_lost(connection: Connection, record_ids: Sequence[str]) -> int:
     """Take records without a body out of those that wait, for good; return how many there were."""
     has_body = select(bodies.c.record_id).where(bodies.c.record_id == records.c.record_id).exists()
-    return connection.execute(
+    giving_up = (
         update(records)
         .where(records.c.record_id.in_(record_ids), records.c.object_id.is_(None), ~has_body)
         .values(object_id=LOST)
-    ).rowcount
+    )
+    return connection.execute(of_every_tenant(giving_up, _ARCHIVER)).rowcount
 
 
 def seal(connection: Connection, content: Content, *, now: int) -> str:
@@ -229,34 +237,36 @@ def seal(connection: Connection, content: Content, *, now: int) -> str:
         )
         .returning(objects.c.object_id)
     )
-    moved = connection.execute(
+    moving = (
         update(records)
         .where(records.c.record_id.in_(content.record_ids), records.c.object_id.is_(None))
         .values(object_id=object_id)
     )
-    if moved.rowcount != len(content.record_ids):
+    moved = connection.execute(of_tenant(group.institution_id, moving)).rowcount
+    if moved != len(content.record_ids):
         raise RecordsMovedError
     failpoint("object.before_seal_commit")
     return key
 
 
 def _next_number(connection: Connection, group: Group) -> int:
-    institution = {"institution_mode": group.mode.value, "institution_id": group.institution_id}
-    number = connection.scalar(
+    counting = (
         update(numbers)
-        .where(and_(*[numbers.c[name] == value for name, value in institution.items()]))
+        .where(numbers.c.institution_mode == group.mode.value)
         .values(last_number=numbers.c.last_number + 1)
         .returning(numbers.c.last_number)
     )
+    number = connection.scalar(of_tenant(group.institution_id, counting))
     if number is None:
-        connection.execute(insert(numbers).values(**institution, last_number=1))
+        first = {"institution_mode": group.mode.value, "institution_id": group.institution_id}
+        connection.execute(insert(numbers).values(**first, last_number=1))
         return 1
     return int(number)
 
 
 def sealed_objects(connection: Connection, *, limit: int) -> list[SealedObject]:
     """Return objects that wait to be stored, those with the fewest failed attempts first."""
-    rows = connection.execute(
+    query = (
         select(
             objects.c.object_id,
             objects.c.key,
@@ -270,19 +280,18 @@ def sealed_objects(connection: Connection, *, limit: int) -> list[SealedObject]:
         .order_by(objects.c.attempts, objects.c.object_id)
         .limit(limit)
     )
-    return [SealedObject(*row) for row in rows]
+    return [SealedObject(*row) for row in connection.execute(of_every_tenant(query, _ARCHIVER))]
 
 
 def bodies_of(connection: Connection, object_id: int) -> list[bytes]:
     """Return the bodies of an object that is not stored yet, in the order it was sealed with."""
-    return list(
-        connection.scalars(
-            select(bodies.c.body)
-            .join(records, records.c.record_id == bodies.c.record_id)
-            .where(records.c.object_id == object_id)
-            .order_by(records.c.sequence, records.c.record_id)
-        )
+    query = (
+        select(bodies.c.body)
+        .join(records, records.c.record_id == bodies.c.record_id)
+        .where(records.c.object_id == object_id)
+        .order_by(records.c.sequence, records.c.record_id)
     )
+    return list(connection.scalars(of_every_tenant(query, _ARCHIVER)))
 
 
 def mark_stored(connection: Connection, object_id: int, *, now: int) -> bool:
@@ -302,25 +311,27 @@ def objects_to_clear(connection: Connection) -> list[int]:
     stored: ColumnElement[bool] = literal_column(
         "archive_objects.state = 'stored' AND archive_objects.has_bodies"
     )
-    return list(connection.scalars(select(objects.c.object_id).where(stored)))
+    query = select(objects.c.object_id).where(stored)
+    return list(connection.scalars(of_every_tenant(query, _ARCHIVER)))
 
 
 def members(connection: Connection, object_id: int) -> list[str]:
     """Return the ids of the records in an object."""
-    return list(connection.scalars(select(records.c.record_id).where(records.c.object_id == object_id)))
+    query = select(records.c.record_id).where(records.c.object_id == object_id)
+    return list(connection.scalars(of_every_tenant(query, _ARCHIVER)))
 
 
 def drop_bodies(connection: Connection, record_ids: Sequence[str]) -> Amount:
     """Drop the bodies of `record_ids` and return how many there were and how long."""
-    lengths = connection.scalars(
-        delete(bodies).where(bodies.c.record_id.in_(record_ids)).returning(func.length(bodies.c.body))
-    ).all()
+    dropping = delete(bodies).where(bodies.c.record_id.in_(record_ids)).returning(func.length(bodies.c.body))
+    lengths = connection.scalars(of_every_tenant(dropping, _ARCHIVER)).all()
     return Amount(len(lengths), sum(lengths))
 
 
 def mark_cleared(connection: Connection, object_id: int) -> None:
     """Note that an object has no bodies left."""
-    connection.execute(update(objects).where(objects.c.object_id == object_id).values(has_bodies=False))
+    clearing = update(objects).where(objects.c.object_id == object_id).values(has_bodies=False)
+    connection.execute(of_every_tenant(clearing, _ARCHIVER))
 
 
 def mark_failed(connection: Connection, object_id: int, *, error: str) -> bool:
@@ -354,29 +365,26 @@ def mark_conflict(connection: Connection, object_id: int) -> bool:
         last_error="something else lies under this key",
     )
     if gave_up:
-        connection.execute(update(records).where(records.c.object_id == object_id).values(object_id=None))
+        freeing = update(records).where(records.c.object_id == object_id).values(object_id=None)
+        connection.execute(of_every_tenant(freeing, _ARCHIVER))
     return gave_up
 
 
 def state_of(connection: Connection, object_id: int) -> ObjectState:
     """Return what became of an object so far."""
-    return ObjectState(
-        connection.execute(select(objects.c.state).where(objects.c.object_id == object_id)).scalar_one()
-    )
+    query = select(objects.c.state).where(objects.c.object_id == object_id)
+    return ObjectState(connection.execute(of_every_tenant(query, _ARCHIVER)).scalar_one())
 
 
 def _settle(connection: Connection, object_id: int, **changes: object) -> bool:
     """Change an object that is still sealed: whoever listed it may be late, and what is stored stays stored."""
-    changed = connection.execute(
-        update(objects).where(objects.c.object_id == object_id, _IS_SEALED).values(**changes)
-    )
-    return changed.rowcount == 1
+    change = update(objects).where(objects.c.object_id == object_id, _IS_SEALED).values(**changes)
+    return connection.execute(of_every_tenant(change, _ARCHIVER)).rowcount == 1
 
 
 def _of_group(group: Group) -> ColumnElement[bool]:
     return and_(
         records.c.institution_mode == group.mode.value,
-        records.c.institution_id == group.institution_id,
         records.c.day == group.day,
         records.c.kind == group.kind.value,
     )

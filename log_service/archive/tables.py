@@ -13,6 +13,8 @@ from sqlalchemy import (
     text,
 )
 
+from common.tenancy import belongs_through
+
 metadata = MetaData()
 # by its bytes, as SQLite does it: the order of an object's records must not depend on a server's language
 _RECORD_ID = String(64).with_variant(String(64, collation="C"), "postgresql")
@@ -52,6 +54,7 @@ bodies = Table(
     metadata,
     Column("record_id", _RECORD_ID, primary_key=True),
     Column("body", LargeBinary, nullable=False),
+    info=belongs_through("record_id", to="audit_records.record_id"),
 )
 
 objects = Table(

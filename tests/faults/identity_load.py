@@ -16,7 +16,7 @@ from local_stack.accounts import Login, register_sandbox
 from local_stack.errors import StackError
 from tests.faults.stack import Caller, FaultyStack
 from user_service.events.recording import SYSTEM, Action, Event, record
-from user_service.institutions.tables import InstitutionRow
+from user_service.institutions.repository import find_institution
 from user_service.notices.queue import Letter, queue_notice
 
 EVERY_S = 0.5
@@ -66,7 +66,8 @@ class IdentityLoad:
 
     async def _write(self, session: AsyncSession, number: int) -> str:
         now_ms = epoch_ms()
-        institution = await session.get_one(InstitutionRow, self._login.institution_id)
+        institution = await find_institution(session, self._login.institution_id)
+        assert institution is not None
         user = Event(Action.USER_NAME_CHANGED, SYSTEM, "user", "usr_fault", {"number": number})
         letter = Letter(
             NoticeKind.SECURITY_CHANGE,

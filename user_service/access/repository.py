@@ -8,6 +8,7 @@ from sqlalchemy.dialects import postgresql, sqlite
 from sqlalchemy.ext.asyncio import AsyncSession
 
 from common.auth.gate import MAX_LIFETIME_S
+from common.tenancy import of_every_tenant
 from user_service.access.tables import AccessChangeRow
 from user_service.api_keys.tables import ApiKeyRow
 from user_service.auth.tables import SessionRow
@@ -16,6 +17,8 @@ from user_service.numbering import CounterRow, next_number
 
 FEED = "access"
 LONGEST_TOKEN_MS = MAX_LIFETIME_S * 1000
+_TOLD = "the feed tells services about all institutions"
+_USES = "services tell when keys of all institutions were used"
 
 
 class Subject(StrEnum):
@@ -57,12 +60,14 @@ async def changes_after(session: AsyncSession, version: int, *, limit: int) -> S
 
 async def institutions(session: AsyncSession, ids: Collection[str]) -> Sequence[InstitutionRow]:
     """Return the institutions among `ids`, as they are now."""
-    return (await session.scalars(select(InstitutionRow).where(InstitutionRow.institution_id.in_(ids)))).all()
+    query = select(InstitutionRow).where(InstitutionRow.institution_id.in_(ids))
+    return (await session.scalars(of_every_tenant(query, _TOLD))).all()
 
 
 async def api_keys(session: AsyncSession, ids: Collection[str]) -> Sequence[ApiKeyRow]:
     """Return the API keys among `ids`, as they are now."""
-    return (await session.scalars(select(ApiKeyRow).where(ApiKeyRow.key_id.in_(ids)))).all()
+    query = select(ApiKeyRow).where(ApiKeyRow.key_id.in_(ids))
+    return (await session.scalars(of_every_tenant(query, _TOLD))).all()
 
 
 async def ended_sessions(
@@ -74,7 +79,7 @@ async def ended_sessions(
     )
     return [
         (row.session_id, max(row.access_expires_at_ms, row.ended_at_ms + LONGEST_TOKEN_MS))
-        for row in await session.execute(query)
+        for row in await session.execute(of_every_tenant(query, _TOLD))
     ]
 
 
@@ -85,7 +90,7 @@ async def forget_ended_sessions(session: AsyncSession, *, now_ms: int) -> None:
     """
     alive = select(SessionRow.session_id).where(_may_have_a_token(now_ms))
     last = select(CounterRow.last).where(CounterRow.name == FEED).scalar_subquery()
-    await session.execute(
+    forgetting = (
         delete(AccessChangeRow)
         .where(
             AccessChangeRow.kind == Subject.SESSION.value,
@@ -94,6 +99,7 @@ async def forget_ended_sessions(session: AsyncSession, *, now_ms: int) -> None:
         )
         .execution_options(synchronize_session=False)
     )
+    await session.execute(of_every_tenant(forgetting, _TOLD))
 
 
 async def note_uses(session: AsyncSession, used_at_ms: Mapping[str, int]) -> None:
@@ -108,7 +114,7 @@ async def note_uses(session: AsyncSession, used_at_ms: Mapping[str, int]) -> Non
     # in one order, so that two services that tell of the same keys never wait for each other
     rows = [{"key": key_id, "used": used_at_ms[key_id]} for key_id in sorted(used_at_ms)]
     if rows:
-        await (await session.connection()).execute(statement, rows)
+        await (await session.connection()).execute(of_every_tenant(statement, _USES), rows)
 
 
 def _may_have_a_token(now_ms: int) -> ColumnElement[bool]:

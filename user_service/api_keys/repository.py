@@ -5,8 +5,12 @@ from collections.abc import Sequence
 from sqlalchemy import ColumnElement, CursorResult, and_, func, or_, select, update
 from sqlalchemy.ext.asyncio import AsyncSession
 
+from common.tenancy import of_every_tenant, of_tenant
 from user_service.api_keys.tables import ApiKeyRow
 from user_service.institutions.tables import InstitutionRow
+
+_BY_DIGEST = "whose a key is, the key says"
+_CONFIGURED = "the settings name the maker of their keys, whose institution may have been another one before"
 
 
 async def add_key(session: AsyncSession, key: ApiKeyRow) -> None:
@@ -17,12 +21,8 @@ async def add_key(session: AsyncSession, key: ApiKeyRow) -> None:
 
 async def find_key(session: AsyncSession, key_id: str, *, institution_id: str) -> ApiKeyRow | None:
     """Return one key of an institution, as it is now."""
-    query = (
-        select(ApiKeyRow)
-        .where(ApiKeyRow.key_id == key_id, ApiKeyRow.institution_id == institution_id)
-        .execution_options(populate_existing=True)
-    )
-    found: ApiKeyRow | None = await session.scalar(query)
+    query = select(ApiKeyRow).where(ApiKeyRow.key_id == key_id).execution_options(populate_existing=True)
+    found: ApiKeyRow | None = await session.scalar(of_tenant(institution_id, query))
     return found
 
 
@@ -30,31 +30,30 @@ async def list_keys(
     session: AsyncSession, institution_id: str, *, before: str | None, limit: int
 ) -> Sequence[ApiKeyRow]:
     """Return keys of an institution, newest first; `before` is the id of the last one of the page before."""
-    query = select(ApiKeyRow).where(ApiKeyRow.institution_id == institution_id)
+    query = select(ApiKeyRow)
     if before is not None:
         query = query.where(ApiKeyRow.key_id < before)
-    return (await session.scalars(query.order_by(ApiKeyRow.key_id.desc()).limit(limit))).all()
+    query = query.order_by(ApiKeyRow.key_id.desc()).limit(limit)
+    return (await session.scalars(of_tenant(institution_id, query))).all()
 
 
 async def count_keys_in_use(session: AsyncSession, institution_id: str, *, now_ms: int) -> int:
     """Return how many keys of an institution work and are not about to be replaced."""
-    query = select(func.count()).where(
-        ApiKeyRow.institution_id == institution_id, _works(now_ms), ApiKeyRow.replaced_by.is_(None)
-    )
-    return await session.scalar(query) or 0
+    query = select(func.count()).where(_works(now_ms), ApiKeyRow.replaced_by.is_(None))
+    return await session.scalar(of_tenant(institution_id, query)) or 0
 
 
 async def find_by_digest(session: AsyncSession, digest: str) -> tuple[ApiKeyRow, InstitutionRow] | None:
     """Return the key with this digest, whatever has become of it, and its institution."""
     query = select(ApiKeyRow, InstitutionRow).join(InstitutionRow).where(ApiKeyRow.digest == digest)
-    found = (await session.execute(query)).one_or_none()
+    found = (await session.execute(of_every_tenant(query, _BY_DIGEST))).one_or_none()
     return None if found is None else (found[0], found[1])
 
 
 async def made_by(session: AsyncSession, created_by: str, *, now_ms: int) -> Sequence[ApiKeyRow]:
     """Return the keys of one maker that work."""
     query = select(ApiKeyRow).where(ApiKeyRow.created_by == created_by, _works(now_ms))
-    return (await session.scalars(query)).all()
+    return (await session.scalars(of_every_tenant(query, _CONFIGURED))).all()
 
 
 async def replace_key(
@@ -63,6 +62,7 @@ async def replace_key(
     """Let a key expire because another takes its place; False when it does not work or was replaced already."""
     return await _change(
         session,
+        key.institution_id,
         and_(ApiKeyRow.key_id == key.key_id, _works(now_ms), ApiKeyRow.replaced_by.is_(None)),
         replaced_by=by,
         expires_at_ms=expires_at_ms,
@@ -72,7 +72,7 @@ async def replace_key(
 async def revoke_key(session: AsyncSession, key: ApiKeyRow, *, now_ms: int) -> bool:
     """End a key for good; False when somebody did before."""
     is_it = and_(ApiKeyRow.key_id == key.key_id, ApiKeyRow.revoked_at_ms.is_(None))
-    return await _change(session, is_it, revoked_at_ms=now_ms)
+    return await _change(session, key.institution_id, is_it, revoked_at_ms=now_ms)
 
 
 def _works(now_ms: int) -> ColumnElement[bool]:
@@ -80,9 +80,10 @@ def _works(now_ms: int) -> ColumnElement[bool]:
     return and_(ApiKeyRow.revoked_at_ms.is_(None), is_open)
 
 
-async def _change(session: AsyncSession, which: ColumnElement[bool], **values: str | int) -> bool:
-    changed = await session.execute(
-        update(ApiKeyRow).where(which).values(**values).execution_options(synchronize_session=False)
-    )
+async def _change(
+    session: AsyncSession, institution_id: str, which: ColumnElement[bool], **values: str | int
+) -> bool:
+    change = update(ApiKeyRow).where(which).values(**values).execution_options(synchronize_session=False)
+    changed = await session.execute(of_tenant(institution_id, change))
     assert isinstance(changed, CursorResult)  # noqa: S101 - what an UPDATE returns
     return changed.rowcount == 1

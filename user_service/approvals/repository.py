@@ -9,12 +9,14 @@ from sqlalchemy.ext.asyncio import AsyncSession
 from common.approvals import Approval, Decision
 from common.contracts.institutions import InstitutionMode
 from common.four_eyes import ApprovalState
+from common.tenancy import of_every_tenant, of_tenant
 from user_service.approvals.actions import ApprovalAction
 from user_service.approvals.tables import approvals, table
 from user_service.institutions.tables import InstitutionRow
 from user_service.users.roles import PLATFORM_INSTITUTION_ID, Role, leading_role
 from user_service.users.tables import UserRow
 
+_OPERATORS = "operators decide where an institution has nobody else"
 ResultT = TypeVar("ResultT")
 
 
@@ -62,12 +64,11 @@ async def page(
 async def leading_people(session: AsyncSession, institution_id: str) -> frozenset[str]:
     """Return who runs an institution: its admins, the platform's operators; enabled ones who have joined."""
     query = select(UserRow.user_id).where(
-        UserRow.institution_id == institution_id,
         UserRow.role == leading_role(institution_id).value,
         UserRow.disabled_at_ms.is_(None),
         UserRow.password_hash != "",
     )
-    return frozenset(await session.scalars(query))
+    return frozenset(await session.scalars(of_tenant(institution_id, query)))
 
 
 async def open_for_operators(
@@ -99,15 +100,15 @@ async def open_for_operators(
     )
     if before is not None:
         query = query.where(table.c.approval_id < before)
-    rows = await session.execute(query.order_by(table.c.approval_id.desc()).limit(limit))
+    query = query.order_by(table.c.approval_id.desc()).limit(limit)
+    rows = await session.execute(of_every_tenant(query, _OPERATORS))
     return [(row.approval_id, row.institution_id) for row in rows]
 
 
 async def institution_of(session: AsyncSession, approval_id: str) -> str | None:
     """Return whose request this is."""
-    found: str | None = await session.scalar(
-        select(table.c.institution_id).where(table.c.approval_id == approval_id)
-    )
+    query = select(table.c.institution_id).where(table.c.approval_id == approval_id)
+    found: str | None = await session.scalar(of_every_tenant(query, _OPERATORS))
     return found
 
 

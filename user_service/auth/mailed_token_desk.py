@@ -54,5 +54,6 @@ class MailedTokenDesk:
 
     async def use(self, session: AsyncSession, shown: ShownToken, *, now_ms: int) -> None:
         """Use a token up; raises `InvalidMailedTokenError` when somebody else has used it meanwhile."""
-        if not await repository.use_mailed_token(session, shown.token_id, now_ms=now_ms):
+        institution_id = shown.account.user.institution_id
+        if not await repository.use_mailed_token(session, institution_id, shown.token_id, now_ms=now_ms):
             raise InvalidMailedTokenError

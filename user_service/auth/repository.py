@@ -7,10 +7,17 @@ from sqlalchemy import CursorResult, Result, delete, func, select, update
 from sqlalchemy.ext.asyncio import AsyncSession
 
 from common.ids import new_id
+from common.tenancy import of_every_tenant, of_tenant
 from user_service.auth.mailed_tokens import LIFE_MS, Purpose
 from user_service.auth.tables import MailedTokenRow, RefreshTokenRow, SessionRow
 from user_service.institutions.tables import InstitutionRow
 from user_service.users.tables import UserRow
+
+_BY_ADDRESS = "who logs in says an address; whose it is, the account says"
+_BY_DIGEST = "whose session a refresh token belongs to, the token says"
+_BY_LETTER = "whose account a mailed token belongs to, the token says"
+_BY_TASK = "a task about an account names the user; whose it is, the account says"
+_FORGETTING = "what is old is forgotten for all"
 
 
 @dataclass(frozen=True, slots=True)
@@ -33,13 +40,13 @@ class PresentedToken:
 async def find_account(session: AsyncSession, *, email_key: str) -> Account | None:
     """Return the account that logs in with this address."""
     query = select(UserRow, InstitutionRow).join(InstitutionRow).where(UserRow.email_key == email_key)
-    found = (await session.execute(query)).one_or_none()
+    found = (await session.execute(of_every_tenant(query, _BY_ADDRESS))).one_or_none()
     return None if found is None else Account(*found)
 
 
 async def note_login(session: AsyncSession, user: UserRow, *, new_hash: str | None, now_ms: int) -> bool:
     """Record a login; False when the account was disabled or its password or role changed since it was read."""
-    noted = await session.execute(
+    noting = (
         update(UserRow)
         .where(
             UserRow.user_id == user.user_id,
@@ -50,12 +57,13 @@ async def note_login(session: AsyncSession, user: UserRow, *, new_hash: str | No
         .values(last_login_at_ms=now_ms, password_hash=new_hash or user.password_hash)
         .execution_options(synchronize_session=False)
     )
+    noted = await session.execute(of_tenant(user.institution_id, noting))
     return _rows(noted) == 1
 
 
 async def use_refresh_token(session: AsyncSession, digest: str, *, now_ms: int) -> bool:
     """Mark an unused, unexpired refresh token as used; of callers at the same time only one gets True."""
-    used = await session.execute(
+    using = (
         update(RefreshTokenRow)
         .where(
             RefreshTokenRow.digest == digest,
@@ -65,6 +73,7 @@ async def use_refresh_token(session: AsyncSession, digest: str, *, now_ms: int) 
         .values(used_at_ms=now_ms)
         .execution_options(synchronize_session=False)
     )
+    used = await session.execute(of_every_tenant(using, _BY_DIGEST))
     return _rows(used) == 1
 
 
@@ -77,19 +86,19 @@ async def find_refresh_token(session: AsyncSession, digest: str) -> PresentedTok
         .join(InstitutionRow, InstitutionRow.institution_id == UserRow.institution_id)
         .where(RefreshTokenRow.digest == digest)
     )
-    found = (await session.execute(query)).one_or_none()
+    found = (await session.execute(of_every_tenant(query, _BY_DIGEST))).one_or_none()
     if found is None:
         return None
     token, family, user, institution = found
     return PresentedToken(token, family, Account(user, institution))
 
 
-async def go_on_with(session: AsyncSession, family: SessionRow, *, now_ms: int) -> bool:
+async def go_on_with(session: AsyncSession, institution_id: str, family: SessionRow, *, now_ms: int) -> bool:
     """Note that a session got new tokens, until when they are good; False when it has ended since it was read.
 
     It waits for whoever is ending the session, and whoever ends it afterwards sees when its newest token expires.
     """
-    noted = await session.execute(
+    noting = (
         update(SessionRow)
         .where(SessionRow.session_id == family.session_id, SessionRow.ended_at_ms.is_(None))
         .values(
@@ -99,13 +108,14 @@ async def go_on_with(session: AsyncSession, family: SessionRow, *, now_ms: int) 
         )
         .execution_options(synchronize_session=False)
     )
+    noted = await session.execute(of_tenant(institution_id, noting))
     return _rows(noted) == 1
 
 
 async def find_by_id(session: AsyncSession, user_id: str) -> Account | None:
     """Return the account of this user, whatever its institution."""
     query = select(UserRow, InstitutionRow).join(InstitutionRow).where(UserRow.user_id == user_id)
-    found = (await session.execute(query)).one_or_none()
+    found = (await session.execute(of_every_tenant(query, _BY_TASK))).one_or_none()
     return None if found is None else Account(*found)
 
 
@@ -140,13 +150,13 @@ async def find_mailed_token(
             MailedTokenRow.expires_at_ms > now_ms,
         )
     )
-    found = (await session.execute(query)).one_or_none()
+    found = (await session.execute(of_every_tenant(query, _BY_LETTER))).one_or_none()
     return None if found is None else Account(*found)
 
 
-async def use_mailed_token(session: AsyncSession, token_id: str, *, now_ms: int) -> bool:
+async def use_mailed_token(session: AsyncSession, institution_id: str, token_id: str, *, now_ms: int) -> bool:
     """Mark an unused, unexpired mailed token as used; of callers at the same time only one gets True."""
-    used = await session.execute(
+    using = (
         update(MailedTokenRow)
         .where(
             MailedTokenRow.token_id == token_id,
@@ -156,40 +166,45 @@ async def use_mailed_token(session: AsyncSession, token_id: str, *, now_ms: int)
         .values(used_at_ms=now_ms)
         .execution_options(synchronize_session=False)
     )
+    used = await session.execute(of_tenant(institution_id, using))
     return _rows(used) == 1
 
 
-async def spend_mailed_tokens(session: AsyncSession, user_id: str, purpose: Purpose, *, now_ms: int) -> None:
+async def spend_mailed_tokens(session: AsyncSession, user: UserRow, purpose: Purpose, *, now_ms: int) -> None:
     """Make all of a user's mailed tokens for `purpose` useless."""
-    await session.execute(
+    spending = (
         update(MailedTokenRow)
         .where(
-            MailedTokenRow.user_id == user_id,
+            MailedTokenRow.user_id == user.user_id,
             MailedTokenRow.purpose == purpose.value,
             MailedTokenRow.used_at_ms.is_(None),
         )
         .values(used_at_ms=now_ms)
         .execution_options(synchronize_session=False)
     )
+    await session.execute(of_tenant(user.institution_id, spending))
 
 
-async def count_mailed_tokens(session: AsyncSession, user_id: str, purpose: Purpose, *, since_ms: int) -> int:
+async def count_mailed_tokens(
+    session: AsyncSession, user: UserRow, purpose: Purpose, *, since_ms: int
+) -> int:
     """Return how many tokens for `purpose` were mailed to a user since then."""
     query = select(func.count()).where(
-        MailedTokenRow.user_id == user_id,
+        MailedTokenRow.user_id == user.user_id,
         MailedTokenRow.purpose == purpose.value,
         MailedTokenRow.created_at_ms > since_ms,
     )
-    return int(await session.scalar(query) or 0)
+    return int(await session.scalar(of_tenant(user.institution_id, query)) or 0)
 
 
 async def forget_old_mailed_tokens(session: AsyncSession, *, before_ms: int) -> int:
     """Delete mailed tokens that expired before then, and return how many there were."""
-    forgotten = await session.execute(
+    forgetting = (
         delete(MailedTokenRow)
         .where(MailedTokenRow.expires_at_ms < before_ms)
         .execution_options(synchronize_session=False)
     )
+    forgotten = await session.execute(of_every_tenant(forgetting, _FORGETTING))
     return _rows(forgotten)
 
 

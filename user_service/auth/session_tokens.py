@@ -44,7 +44,7 @@ class SessionTokens:
     async def start(self, session: AsyncSession, account: Account, origin: Origin, *, now_ms: int) -> Tokens:
         """Start a session of somebody who has shown who they are."""
         user = account.user
-        await forget_expired(session, user.user_id, now_ms=now_ms)
+        await forget_expired(session, user, now_ms=now_ms)
         family = SessionRow(
             session_id=new_id("ses"),
             user_id=user.user_id,
@@ -69,11 +69,12 @@ class SessionTokens:
 
     async def renew(self, session: AsyncSession, presented: PresentedToken, *, now_ms: int) -> Tokens | None:
         """Return a session's next tokens, None when it has just ended."""
-        await forget_expired(session, presented.account.user.user_id, now_ms=now_ms)
+        await forget_expired(session, presented.account.user, now_ms=now_ms)
         family = presented.session
         session.expunge(family)  # its row is changed only if it has not ended
         access = self._sign(presented.account, family, now_ms=now_ms)
-        if not await repository.go_on_with(session, family, now_ms=now_ms):
+        institution_id = presented.account.user.institution_id
+        if not await repository.go_on_with(session, institution_id, family, now_ms=now_ms):
             return None
         return await self._add_refresh_token(session, family, access, now_ms=now_ms)
 

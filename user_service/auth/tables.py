@@ -3,6 +3,7 @@
 from sqlalchemy import BigInteger, ForeignKey, Integer, String, Text
 from sqlalchemy.orm import Mapped, mapped_column
 
+from common.tenancy import belongs_through
 from user_service.tables import Base
 
 
@@ -10,6 +11,7 @@ class SessionRow(Base):
     """One login and everything refreshed from it: the family of its refresh tokens, which ends as a whole."""
 
     __tablename__ = "sessions"
+    __table_args__ = ({"info": belongs_through("user_id", to="users.user_id")},)
 
     session_id: Mapped[str] = mapped_column(String(64), primary_key=True)
     user_id: Mapped[str] = mapped_column(ForeignKey("users.user_id", ondelete="CASCADE"), index=True)
@@ -26,6 +28,7 @@ class RefreshTokenRow(Base):
     """One refresh token, known only by its SHA-256. A used one is kept until it expires, to notice its reuse."""
 
     __tablename__ = "refresh_tokens"
+    __table_args__ = ({"info": belongs_through("session_id", to="sessions.session_id")},)
 
     digest: Mapped[str] = mapped_column(String(64), primary_key=True)
     session_id: Mapped[str] = mapped_column(ForeignKey("sessions.session_id", ondelete="CASCADE"), index=True)
@@ -39,6 +42,7 @@ class MailedTokenRow(Base):
     """One single-use token that was mailed: an invitation or a password reset. Its text is made from its id."""
 
     __tablename__ = "mailed_tokens"
+    __table_args__ = ({"info": belongs_through("user_id", to="users.user_id")},)
 
     token_id: Mapped[str] = mapped_column(String(64), primary_key=True)
     user_id: Mapped[str] = mapped_column(ForeignKey("users.user_id", ondelete="CASCADE"), index=True)
@@ -52,6 +56,7 @@ class RecoveryCodeRow(Base):
     """One code that stands in for a lost second factor, once; known only by its keyed digest."""
 
     __tablename__ = "recovery_codes"
+    __table_args__ = ({"info": belongs_through("user_id", to="users.user_id")},)
 
     digest: Mapped[str] = mapped_column(String(64), primary_key=True)
     user_id: Mapped[str] = mapped_column(ForeignKey("users.user_id", ondelete="CASCADE"), index=True)

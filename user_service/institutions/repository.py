@@ -8,8 +8,11 @@ from sqlalchemy.dialects import postgresql, sqlite
 from sqlalchemy.ext.asyncio import AsyncSession
 
 from common.contracts.institutions import InstitutionMode
+from common.tenancy import of_every_tenant, of_tenant
 from user_service.institutions.tables import InstitutionRow
 from user_service.users.roles import PLATFORM_INSTITUTION_ID
+
+_OPERATORS = "operators see the tenants"
 
 
 @dataclass(frozen=True, slots=True)
@@ -23,7 +26,8 @@ class InstitutionFilter:
 
 async def find_institution(session: AsyncSession, institution_id: str) -> InstitutionRow | None:
     """Return one institution."""
-    return await session.get(InstitutionRow, institution_id)
+    found: InstitutionRow | None = await session.scalar(of_tenant(institution_id, select(InstitutionRow)))
+    return found
 
 
 async def find_tenant(session: AsyncSession, institution_id: str) -> InstitutionRow | None:
@@ -47,7 +51,8 @@ async def page(
         query = query.where(InstitutionRow.name.istartswith(wanted.name_prefix, autoescape=True))
     if before is not None:
         query = query.where(InstitutionRow.institution_id < before)
-    return (await session.scalars(query.order_by(InstitutionRow.institution_id.desc()).limit(limit))).all()
+    query = query.order_by(InstitutionRow.institution_id.desc()).limit(limit)
+    return (await session.scalars(of_every_tenant(query, _OPERATORS))).all()
 
 
 async def add_platform(session: AsyncSession, **values: str | int) -> bool:

@@ -23,7 +23,7 @@ from user_service.users.service import refuse_weak
 async def mail_invitation(session: AsyncSession, account: Account, *, invited_by: str, now_ms: int) -> None:
     """Ask for a mail with a new token; those before it are worth nothing."""
     user, institution = account.user, account.institution
-    await tokens.spend_mailed_tokens(session, user.user_id, Purpose.INVITATION, now_ms=now_ms)
+    await tokens.spend_mailed_tokens(session, user, Purpose.INVITATION, now_ms=now_ms)
     token = await tokens.add_mailed_token(session, user.user_id, Purpose.INVITATION, now_ms=now_ms)
     letter = Letter(
         NoticeKind.INVITATION,
@@ -61,7 +61,7 @@ class Joining:
         await self.desk.use(session, opened, now_ms=now_ms)
         full_name = acceptance.full_name or user.full_name
         if not await repository.join(
-            session, user.user_id, password_hash=password_hash, full_name=full_name, now_ms=now_ms
+            session, user, password_hash=password_hash, full_name=full_name, now_ms=now_ms
         ):
             raise InvalidMailedTokenError
         joined = Event(Action.USER_JOINED, Actor("user", user.user_id), "user", user.user_id)

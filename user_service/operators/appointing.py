@@ -43,7 +43,7 @@ async def appoint(
     user, institution = account.user, account.institution
     if user.password_hash:
         return Appointed(user, institution, None)
-    await tokens.spend_mailed_tokens(session, user.user_id, Purpose.INVITATION, now_ms=now_ms)
+    await tokens.spend_mailed_tokens(session, user, Purpose.INVITATION, now_ms=now_ms)
     token = await tokens.add_mailed_token(session, user.user_id, Purpose.INVITATION, now_ms=now_ms)
     return Appointed(user, institution, token.token_id)
 

@@ -56,7 +56,7 @@ class PasswordResets:
         refuse_weak(password, email=user.email)
         new_hash = await self.passwords.hash(password)
         await self.desk.use(session, opened, now_ms=now_ms)
-        await accounts.spend_mailed_tokens(session, user.user_id, Purpose.PASSWORD_RESET, now_ms=now_ms)
+        await accounts.spend_mailed_tokens(session, user, Purpose.PASSWORD_RESET, now_ms=now_ms)
         if not await users.replace_password(session, user, new_hash=new_hash):
             raise InvalidMailedTokenError
         await self.attempts.unlock(session, Attempt(user.email_key, origin.ip_address))
@@ -71,7 +71,7 @@ async def mail_reset(session: AsyncSession, account: Account, *, now_ms: int) ->
     """Ask for a mail with a token, at most three times an hour for each account."""
     user, institution = account.user, account.institution
     recent = await accounts.count_mailed_tokens(
-        session, user.user_id, Purpose.PASSWORD_RESET, since_ms=now_ms - HOUR_MS
+        session, user, Purpose.PASSWORD_RESET, since_ms=now_ms - HOUR_MS
     )
     if recent >= MAILS_PER_HOUR:
         _log.info("password_reset.not_mailed", user_id=user.user_id, mails_in_an_hour=recent)

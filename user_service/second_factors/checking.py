@@ -33,7 +33,7 @@ class Codes:
         if step is not None:
             return CodeKind.TIME_STEP if await repository.use_step(session, user, step) else None
         digest = self.digest_of(user.user_id, code)
-        used = await repository.use_recovery_code(session, user.user_id, digest, now_ms=now_ms)
+        used = await repository.use_recovery_code(session, user, digest, now_ms=now_ms)
         return CodeKind.RECOVERY if used else None
 
     def step_of(self, user: UserRow, code: str, *, now_ms: int) -> int | None:

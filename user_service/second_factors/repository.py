@@ -5,13 +5,14 @@ from collections.abc import Collection
 from sqlalchemy import CursorResult, delete, or_, update
 from sqlalchemy.ext.asyncio import AsyncSession
 
+from common.tenancy import of_tenant
 from user_service.auth.tables import RecoveryCodeRow
 from user_service.users.tables import UserRow
 
 
 async def use_step(session: AsyncSession, user: UserRow, step: int) -> bool:
     """Use a time step's code up; False when it, or a later one, was used before, or the secret is another one now."""
-    used = await session.execute(
+    using = (
         update(UserRow)
         .where(
             UserRow.user_id == user.user_id,
@@ -21,34 +22,36 @@ async def use_step(session: AsyncSession, user: UserRow, step: int) -> bool:
         .values(totp_last_step=step)
         .execution_options(synchronize_session=False)
     )
+    used = await session.execute(of_tenant(user.institution_id, using))
     assert isinstance(used, CursorResult)  # noqa: S101 - what an UPDATE returns
     return used.rowcount == 1
 
 
-async def use_recovery_code(session: AsyncSession, user_id: str, digest: str, *, now_ms: int) -> bool:
+async def use_recovery_code(session: AsyncSession, user: UserRow, digest: str, *, now_ms: int) -> bool:
     """Use a recovery code up; False when there is none that was not used before."""
-    used = await session.execute(
+    using = (
         update(RecoveryCodeRow)
         .where(
             RecoveryCodeRow.digest == digest,
-            RecoveryCodeRow.user_id == user_id,
+            RecoveryCodeRow.user_id == user.user_id,
             RecoveryCodeRow.used_at_ms.is_(None),
         )
         .values(used_at_ms=now_ms)
         .execution_options(synchronize_session=False)
     )
+    used = await session.execute(of_tenant(user.institution_id, using))
     assert isinstance(used, CursorResult)  # noqa: S101 - what an UPDATE returns
     return used.rowcount == 1
 
 
-async def begin(session: AsyncSession, user_id: str, *, encrypted: str) -> bool:
+async def begin(session: AsyncSession, user: UserRow, *, encrypted: str) -> bool:
     """Keep a secret that is not asked for yet; False when the account has a second factor."""
-    return await _set(session, user_id, confirmed=False, totp_secret=encrypted, totp_last_step=None)
+    return await _set(session, user, confirmed=False, totp_secret=encrypted, totp_last_step=None)
 
 
 async def confirm(session: AsyncSession, user: UserRow, *, step: int, now_ms: int) -> bool:
     """Ask for the kept secret from now on; False when it is another one now or was confirmed before."""
-    confirmed = await session.execute(
+    confirming = (
         update(UserRow)
         .where(
             UserRow.user_id == user.user_id,
@@ -58,41 +61,44 @@ async def confirm(session: AsyncSession, user: UserRow, *, step: int, now_ms: in
         .values(totp_confirmed_at_ms=now_ms, totp_last_step=step)
         .execution_options(synchronize_session=False)
     )
+    confirmed = await session.execute(of_tenant(user.institution_id, confirming))
     assert isinstance(confirmed, CursorResult)  # noqa: S101 - what an UPDATE returns
     return confirmed.rowcount == 1
 
 
-async def remove(session: AsyncSession, user_id: str) -> bool:
+async def remove(session: AsyncSession, user: UserRow) -> bool:
     """Remove the second factor with its recovery codes; False when there is none."""
     removed = await _set(
-        session, user_id, confirmed=True, totp_secret=None, totp_last_step=None, totp_confirmed_at_ms=None
+        session, user, confirmed=True, totp_secret=None, totp_last_step=None, totp_confirmed_at_ms=None
     )
-    await _forget_codes(session, user_id)
+    await _forget_codes(session, user)
     return removed
 
 
-async def replace_recovery_codes(session: AsyncSession, user_id: str, digests: Collection[str]) -> None:
+async def replace_recovery_codes(session: AsyncSession, user: UserRow, digests: Collection[str]) -> None:
     """Keep new recovery codes instead of those there were."""
-    await _forget_codes(session, user_id)
-    session.add_all(RecoveryCodeRow(digest=digest, user_id=user_id) for digest in digests)
+    await _forget_codes(session, user)
+    session.add_all(RecoveryCodeRow(digest=digest, user_id=user.user_id) for digest in digests)
     await session.flush()
 
 
-async def _forget_codes(session: AsyncSession, user_id: str) -> None:
-    await session.execute(
+async def _forget_codes(session: AsyncSession, user: UserRow) -> None:
+    forgetting = (
         delete(RecoveryCodeRow)
-        .where(RecoveryCodeRow.user_id == user_id)
+        .where(RecoveryCodeRow.user_id == user.user_id)
         .execution_options(synchronize_session=False)
     )
+    await session.execute(of_tenant(user.institution_id, forgetting))
 
 
-async def _set(session: AsyncSession, user_id: str, *, confirmed: bool, **values: str | int | None) -> bool:
+async def _set(session: AsyncSession, user: UserRow, *, confirmed: bool, **values: str | int | None) -> bool:
     is_on = UserRow.totp_confirmed_at_ms.is_not(None)
-    changed = await session.execute(
+    change = (
         update(UserRow)
-        .where(UserRow.user_id == user_id, is_on if confirmed else ~is_on)
+        .where(UserRow.user_id == user.user_id, is_on if confirmed else ~is_on)
         .values(**values)
         .execution_options(synchronize_session=False)
     )
+    changed = await session.execute(of_tenant(user.institution_id, change))
     assert isinstance(changed, CursorResult)  # noqa: S101 - what an UPDATE returns
     return changed.rowcount == 1

@@ -64,7 +64,7 @@ class SecondFactors:
         await self.proofs.check_password(session, user, request.current_password, origin, now_ms=now_ms)
         secret = new_secret()
         encrypted = self.proofs.codes.encrypted(secret)
-        if not await repository.begin(session, user.user_id, encrypted=encrypted):
+        if not await repository.begin(session, user, encrypted=encrypted):
             raise SecondFactorOnError
         return SecondFactorBegun(secret=secret, otpauth_uri=enrolment_uri(secret, email=user.email))
 
@@ -89,7 +89,7 @@ class SecondFactors:
             raise SecondFactorOnError
         codes = new_recovery_codes()
         digests = [self.proofs.codes.digest_of(user.user_id, code) for code in codes]
-        await repository.replace_recovery_codes(session, user.user_id, digests)
+        await repository.replace_recovery_codes(session, user, digests)
         added = Event(Action.SECOND_FACTOR_ADDED, actor_of(caller), "user", user.user_id)
         await record(session, account.institution.as_contract(), added, now_ms=now_ms)
         await tell_owner(session, account, SecurityChange.SECOND_FACTOR_ADDED, now_ms=now_ms)
@@ -118,7 +118,7 @@ class SecondFactors:
 async def remove_second_factor(session: AsyncSession, account: Account, by: Actor, *, now_ms: int) -> None:
     """Remove the second factor of `account`, record it and tell its owner; raises `SecondFactorOffError`."""
     user_id = account.user.user_id
-    if not await repository.remove(session, user_id):
+    if not await repository.remove(session, account.user):
         raise SecondFactorOffError
     removed = Event(Action.SECOND_FACTOR_REMOVED, by, "user", user_id)
     await record(session, account.institution.as_contract(), removed, now_ms=now_ms)

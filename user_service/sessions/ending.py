@@ -37,7 +37,9 @@ class Ending:
 async def end_sessions(session: AsyncSession, account: Account, ending: Ending, *, now_ms: int) -> list[str]:
     """End sessions of `account`, record it and tell all services; return those that had not ended before."""
     user_id = account.user.user_id
-    ended = await repository.end_sessions(session, user_id, only=ending.only, keep=ending.keep, now_ms=now_ms)
+    ended = await repository.end_sessions(
+        session, account.user, only=ending.only, keep=ending.keep, now_ms=now_ms
+    )
     action = Action.SESSION_REUSED if ending.reason is EndReason.REUSED else Action.SESSION_ENDED
     details = {"user_id": user_id, "reason": ending.reason.value}
     # events first, then the feed, as everywhere: whoever takes their numbers crosswise waits for each other

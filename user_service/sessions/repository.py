@@ -5,13 +5,16 @@ from collections.abc import Sequence
 from sqlalchemy import delete, select, update
 from sqlalchemy.ext.asyncio import AsyncSession
 
+from common.tenancy import of_tenant
 from user_service.auth.tables import RefreshTokenRow, SessionRow
 from user_service.users.tables import UserRow
 
 MAX_SHOWN = 200
 
 
-async def open_sessions(session: AsyncSession, user_id: str, *, now_ms: int) -> Sequence[SessionRow]:
+async def open_sessions(
+    session: AsyncSession, institution_id: str, user_id: str, *, now_ms: int
+) -> Sequence[SessionRow]:
     """Return a user's sessions that can still be used, the one used last first."""
     query = (
         select(SessionRow)
@@ -23,47 +26,48 @@ async def open_sessions(session: AsyncSession, user_id: str, *, now_ms: int) -> 
         .order_by(SessionRow.last_used_at_ms.desc(), SessionRow.session_id)
         .limit(MAX_SHOWN)
     )
-    return (await session.scalars(query)).all()
+    return (await session.scalars(of_tenant(institution_id, query))).all()
 
 
 async def end_sessions(
-    session: AsyncSession, user_id: str, *, only: str | None, keep: str | None, now_ms: int
+    session: AsyncSession, user: UserRow, *, only: str | None, keep: str | None, now_ms: int
 ) -> list[str]:
     """End a user's sessions: all, `only` one or all but `keep`. Return those that had not ended before.
 
     Whoever ends sessions of one user takes turns, also with those who change the user: otherwise two who hold a
     session and the number of the next event could wait for each other.
     """
-    await session.execute(
-        select(UserRow.user_id).where(UserRow.user_id == user_id).with_for_update(key_share=True)
-    )
-    ending = update(SessionRow).where(SessionRow.user_id == user_id, SessionRow.ended_at_ms.is_(None))
+    holding = select(UserRow.user_id).where(UserRow.user_id == user.user_id).with_for_update(key_share=True)
+    await session.execute(of_tenant(user.institution_id, holding))
+    ending = update(SessionRow).where(SessionRow.user_id == user.user_id, SessionRow.ended_at_ms.is_(None))
     if only is not None:
         ending = ending.where(SessionRow.session_id == only)
     if keep is not None:
         ending = ending.where(SessionRow.session_id != keep)
     ended = await session.scalars(
-        ending.values(ended_at_ms=now_ms)
+        of_tenant(user.institution_id, ending)
+        .values(ended_at_ms=now_ms)
         .returning(SessionRow.session_id)
         .execution_options(synchronize_session=False)
     )
     return sorted(ended)
 
 
-async def forget_expired(session: AsyncSession, user_id: str, *, now_ms: int) -> None:
+async def forget_expired(session: AsyncSession, user: UserRow, *, now_ms: int) -> None:
     """Delete a user's refresh tokens and sessions that could not be used any more anyway.
 
     A session stays as long as one of its access tokens may be valid: the feed says when that one ends.
     """
-    mine = select(SessionRow.session_id).where(SessionRow.user_id == user_id).scalar_subquery()
-    for statement in (
-        delete(RefreshTokenRow).where(
-            RefreshTokenRow.session_id.in_(mine), RefreshTokenRow.expires_at_ms <= now_ms
-        ),
-        delete(SessionRow).where(
-            SessionRow.user_id == user_id,
-            SessionRow.expires_at_ms <= now_ms,
-            SessionRow.access_expires_at_ms <= now_ms,
-        ),
-    ):
-        await session.execute(statement.execution_options(synchronize_session=False))
+    mine = select(SessionRow.session_id).where(SessionRow.user_id == user.user_id)
+    tokens = delete(RefreshTokenRow).where(
+        RefreshTokenRow.session_id.in_(of_tenant(user.institution_id, mine).scalar_subquery()),
+        RefreshTokenRow.expires_at_ms <= now_ms,
+    )
+    sessions = delete(SessionRow).where(
+        SessionRow.user_id == user.user_id,
+        SessionRow.expires_at_ms <= now_ms,
+        SessionRow.access_expires_at_ms <= now_ms,
+    )
+    for statement in (tokens, sessions):
+        scoped = of_tenant(user.institution_id, statement)
+        await session.execute(scoped.execution_options(synchronize_session=False))

@@ -21,7 +21,7 @@ class Sessions:
 
     async def read(self, session: AsyncSession, caller: Principal, *, now_ms: int) -> OpenSessions:
         """Return the caller's open sessions."""
-        rows = await repository.open_sessions(session, caller.subject, now_ms=now_ms)
+        rows = await repository.open_sessions(session, caller.institution_id, caller.subject, now_ms=now_ms)
         return OpenSessions(items=tuple(_shown(row, current=caller.session_id) for row in rows))
 
     async def end_one(

@@ -5,9 +5,12 @@ from sqlalchemy.exc import IntegrityError
 from sqlalchemy.ext.asyncio import AsyncSession
 
 from common.errors import PlatformError
+from common.tenancy import of_every_tenant, of_tenant
 from user_service.institutions.tables import InstitutionRow
 from user_service.users.roles import leading_role
 from user_service.users.tables import UserRow
+
+_TAKEN = "an address has one account on the whole platform"
 
 
 class EmailTakenError(PlatformError):
@@ -29,7 +32,8 @@ async def add_user(session: AsyncSession, user: UserRow) -> None:
 
 async def refuse_taken(session: AsyncSession, *, email_key: str) -> None:
     """Raise `EmailTakenError` when the address has an account; whoever stores a user finds out for sure."""
-    if await session.scalar(select(UserRow.user_id).where(UserRow.email_key == email_key)) is not None:
+    query = select(UserRow.user_id).where(UserRow.email_key == email_key)
+    if await session.scalar(of_every_tenant(query, _TAKEN)) is not None:
         raise EmailTakenError
 
 
@@ -40,24 +44,21 @@ async def find_user(
     query = (
         select(UserRow, InstitutionRow)
         .join(InstitutionRow)
-        .where(
-            UserRow.user_id == user_id,
-            UserRow.institution_id == institution_id,
-            UserRow.disabled_at_ms.is_(None),
-        )
+        .where(UserRow.user_id == user_id, UserRow.disabled_at_ms.is_(None))
     )
-    found = (await session.execute(query)).one_or_none()
+    found = (await session.execute(of_tenant(institution_id, query))).one_or_none()
     return None if found is None else (found[0], found[1])
 
 
 async def replace_password(session: AsyncSession, user: UserRow, *, new_hash: str) -> bool:
     """Store a new hash; False when the password changed since `user` was read."""
-    replaced = await session.execute(
+    replacing = (
         update(UserRow)
         .where(UserRow.user_id == user.user_id, UserRow.password_hash == user.password_hash)
         .values(password_hash=new_hash)
         .execution_options(synchronize_session=False)
     )
+    replaced = await session.execute(of_tenant(user.institution_id, replacing))
     assert isinstance(replaced, CursorResult)  # noqa: S101 - what an UPDATE returns
     return replaced.rowcount == 1
 
@@ -66,11 +67,7 @@ async def emails_of_admins(session: AsyncSession, institution_id: str) -> list[s
     """Return the addresses of those who run an institution and are not disabled."""
     query = (
         select(UserRow.email)
-        .where(
-            UserRow.institution_id == institution_id,
-            UserRow.role == leading_role(institution_id).value,
-            UserRow.disabled_at_ms.is_(None),
-        )
+        .where(UserRow.role == leading_role(institution_id).value, UserRow.disabled_at_ms.is_(None))
         .order_by(UserRow.user_id)
     )
-    return list(await session.scalars(query))
+    return list(await session.scalars(of_tenant(institution_id, query)))

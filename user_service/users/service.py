@@ -76,7 +76,7 @@ class Profiles:
         new_hash = await self.passwords.hash(chosen)
         if not await repository.replace_password(session, user, new_hash=new_hash):
             raise WrongCurrentPasswordError
-        await spend_mailed_tokens(session, user.user_id, Purpose.PASSWORD_RESET, now_ms=now_ms)
+        await spend_mailed_tokens(session, user, Purpose.PASSWORD_RESET, now_ms=now_ms)
         await _note(session, account, caller, Action.PASSWORD_CHANGED, now_ms=now_ms)
         await tell_owner(session, account, SecurityChange.PASSWORD_CHANGED, now_ms=now_ms)
         ending = Ending(actor_of(caller), EndReason.PASSWORD_CHANGED, keep=caller.session_id)

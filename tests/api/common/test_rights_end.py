@@ -20,12 +20,12 @@ from common.db import Database
 from common.service_calls import ServiceCalls, open_service_calls
 from common.settings import ServiceSettings
 from common.strict_json import StrictRoute
+from common.tenancy import of_every_tenant, of_tenant
 from tests.api.common.conftest import Tiny
 from tests.asgi import open_app
 from tests.servers import serving
 from tests.waiting import eventually
 from user_service.access.repository import Subject, note_change
-from user_service.auth.tables import SessionRow
 from user_service.institutions.tables import InstitutionRow
 from user_service.main import SERVICE
 from user_service.sessions import repository as sessions
@@ -84,11 +84,12 @@ class World:
     async def end_sessions_of(self, user_id: str, **user: object) -> None:
         """Do what user_service does with whoever loses a right: their sessions end."""
         async with self.database.sessions.begin() as session:
-            if user:
-                await session.execute(update(UserRow).where(UserRow.user_id == user_id).values(**user))
-            theirs = select(SessionRow.session_id).where(SessionRow.user_id == user_id)
-            await sessions.end_sessions(session, user_id, only=None, keep=None, now_ms=epoch_ms())
-            for session_id in await session.scalars(theirs):
+            query = select(UserRow).where(UserRow.user_id == user_id)
+            owner = (await session.scalars(of_every_tenant(query, "the test"))).one()
+            for name, value in user.items():
+                setattr(owner, name, value)
+            ended = await sessions.end_sessions(session, owner, only=None, keep=None, now_ms=epoch_ms())
+            for session_id in ended:
                 await note_change(session, Subject.SESSION, session_id)
 
     async def status(self, headers: dict[str, str]) -> int:
@@ -152,8 +153,8 @@ async def revoke_key(world: World, admin: dict[str, Any], key: dict[str, Any]) -
 
 async def suspend_institution(world: World, admin: dict[str, Any], _key: dict[str, Any]) -> None:
     async with world.database.sessions.begin() as session:
-        mine = InstitutionRow.institution_id == admin["institution_id"]
-        await session.execute(update(InstitutionRow).where(mine).values(suspended_at_ms=epoch_ms()))
+        suspending = update(InstitutionRow).values(suspended_at_ms=epoch_ms())
+        await session.execute(of_tenant(admin["institution_id"], suspending))
         await note_change(session, Subject.INSTITUTION, admin["institution_id"])
 
 

@@ -4,12 +4,14 @@ from typing import Any
 
 import httpx
 import pytest
+from sqlalchemy import update
 
 from common.app import create_app
 from common.clock import epoch_ms
 from common.contracts.access import AccessFeed
 from common.db import Database
 from common.ids import new_id
+from common.tenancy import of_every_tenant
 from tests.api.user_service.conftest import (
     AI_SECRET,
     ALERT_SECRET,
@@ -56,8 +58,8 @@ async def read(client: httpx.AsyncClient, headers: dict[str, str], *, after: int
 
 async def end_session(database: Database, session_id: str) -> None:
     async with database.sessions.begin() as session:
-        found = await session.get_one(SessionRow, session_id)
-        found.ended_at_ms = epoch_ms()
+        ending = update(SessionRow).where(SessionRow.session_id == session_id)
+        await session.execute(of_every_tenant(ending.values(ended_at_ms=epoch_ms()), "the test"))
         await note_change(session, Subject.SESSION, session_id)
 
 
@@ -79,10 +81,10 @@ class TestFeed:
 
         feed = await read(client, service_headers)
 
-        by_id = {each.institution.institution_id: each for each in feed.institutions}
-        own = by_id[admin.institution_id]
-        assert set(by_id) == {admin.institution_id, PLATFORM_INSTITUTION_ID}
-        assert (own.suspended, own.allowance.tier) == (False, "starter")
+        known = {each.institution.institution_id: each for each in feed.institutions}
+        assert set(known) == {PLATFORM_INSTITUTION_ID, admin.institution_id}
+        ours = known[admin.institution_id]
+        assert (ours.suspended, ours.allowance.tier) == (False, "starter")
         assert [(each.key_id, each.institution_id, each.revoked) for each in feed.api_keys] == [
             (key["key_id"], admin.institution_id, False)
         ]
@@ -203,8 +205,8 @@ class TestForgetting:
         own_database: Database,
     ) -> None:
         await end_session(own_database, session_of(database))
+        await end_session(own_database, "ses_gone")
         async with own_database.sessions.begin() as session:
-            await note_change(session, Subject.SESSION, "ses_gone")
             await forget_ended_sessions(session, now_ms=epoch_ms())
         with_token = database.execute("SELECT count(*) FROM access_changes").fetchone()
         database.execute("UPDATE sessions SET access_expires_at_ms = 1, ended_at_ms = 1")

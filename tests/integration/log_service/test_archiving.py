@@ -11,6 +11,7 @@ from sqlalchemy import delete, insert, update
 
 from common.canonical import sha256_hex
 from common.db import writing_engine
+from common.tenancy import of_every_tenant
 from log_service.archive import tables
 from tests.api.log_service.harness import (
     BANK,
@@ -220,7 +221,8 @@ class TestDamagedSpool:
             await until_an_attempt_fails(service)
             engine = writing_engine(settings.database_url)
             with engine.begin() as connection:
-                connection.execute(update(tables.bodies).values(body=b'{"forged":true}'))
+                forging = update(tables.bodies).values(body=b'{"forged":true}')
+                connection.execute(of_every_tenant(forging, "the test"))
             engine.dispose()
 
             read = await service.read(f"/v1/audit/records/{damaged.record_id}")
@@ -249,7 +251,7 @@ class TestDamagedSpool:
             engine = writing_engine(settings.database_url)
             with engine.begin() as connection:
                 gone = tables.bodies.c.record_id == records[0].record_id
-                connection.execute(delete(tables.bodies).where(gone))
+                connection.execute(of_every_tenant(delete(tables.bodies).where(gone), "the test"))
             engine.dispose()
 
             await service.hand_over(records[2:])
@@ -278,12 +280,14 @@ class TestStoppedBeforeItsBodiesWereDropped:
         before = bucket.objects()
         engine = writing_engine(settings.database_url)
         with engine.begin() as connection:
-            connection.execute(delete(tables.bodies))  # the service may or may not have come to it
+            # the service may or may not have come to it
+            connection.execute(of_every_tenant(delete(tables.bodies), "the test"))
             connection.execute(
                 insert(tables.bodies),
                 [{"record_id": record.record_id, "body": record.body.encode()} for record in records],
             )
-            connection.execute(update(tables.objects).values(has_bodies=True))
+            again = update(tables.objects).values(has_bodies=True)
+            connection.execute(of_every_tenant(again, "the test"))
         engine.dispose()
 
         async with open_log_service(settings, users) as service:

@@ -21,7 +21,7 @@ from log_service.settings import AddressingStyle, LogSettings
 from tests.api.log_service.harness import AT_ONCE_S, BUCKET, Bucket, s3_server
 from tests.mail_server import MailServer, mail_server
 from tests.servers import free_port, serving
-from user_service.institutions.tables import InstitutionRow
+from user_service.institutions.repository import find_institution
 from user_service.main import SERVICE as USER_SERVICE
 from user_service.settings import UserSettings
 
@@ -115,7 +115,7 @@ class Services:
         """Return an institution as the services know it."""
 
         async def find(session: AsyncSession) -> Institution:
-            row = await session.get(InstitutionRow, institution_id)
+            row = await find_institution(session, institution_id)
             assert row is not None
             return row.as_contract()
 

@@ -9,6 +9,7 @@ from sqlalchemy.engine import Engine
 from common.canonical import sha256_hex
 from common.contracts.audit_records import RecordKind, RecordsAccepted
 from common.db import migrate, writing_engine
+from common.tenancy import of_every_tenant
 from log_service.archive import queries, repository
 from log_service.archive.objects import content_of
 from log_service.archive.queries import After
@@ -88,7 +89,7 @@ class TestAccept:
         self, connection: Connection, kept: dict[str, Any]
     ) -> None:
         repository.accept(connection, [checked([make_record(1)])])
-        connection.execute(update(records).values(**kept))
+        connection.execute(of_every_tenant(update(records).values(**kept), "the test"))
 
         (result,) = repository.accept(connection, [checked([make_record(1)])]).results
 

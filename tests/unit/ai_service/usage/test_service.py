@@ -20,6 +20,7 @@ from common.contracts.access import OverQuota
 from common.db import migrate, writing_engine
 from common.errors import UnavailableError
 from common.outbox import Outbox
+from common.tenancy import of_every_tenant
 from tests.fakes import FakeAllowances, allowance
 
 NOW = datetime(2026, 11, 20, 12, tzinfo=UTC)
@@ -56,7 +57,7 @@ def decide(meter: UsageMeter, engine: Engine, times: int, key: tuple[str, str] =
 
 def warned(engine: Engine) -> list[int]:
     with engine.connect() as connection:
-        return list(connection.scalars(select(quota_warnings.c.threshold)))
+        return list(connection.scalars(of_every_tenant(select(quota_warnings.c.threshold), "the test")))
 
 
 class TestMigrations:
@@ -131,7 +132,8 @@ class TestWarnings:
 
         with engine.connect() as connection:
             told = {(row.target, row.subject_id) for row in connection.execute(select(outbox))}
-            kept = {("notices", each) for each in connection.scalars(select(quota_warnings.c.warning_id))}
+            query = of_every_tenant(select(quota_warnings.c.warning_id), "the test")
+            kept = {("notices", each) for each in connection.scalars(query)}
         assert told == kept
         assert len(told) == 2
 
@@ -276,7 +278,7 @@ class TestUsageFromBefore:
         migrate(url, migrations=MIGRATIONS)
 
         with engine.connect() as connection:
-            rows = {tuple(row) for row in connection.execute(select(usage))}
+            rows = {tuple(row) for row in connection.execute(of_every_tenant(select(usage), "the test"))}
         engine.dispose()
         assert rows == {("ins_a", "2026-10", 1), ("ins_a", "2026-11", 2), ("ins_b", "2026-11", 1)}
 
