@@ -34,7 +34,7 @@ def replies(tmp_path_factory: pytest.TempPathFactory) -> list[httpx.Response]:
     with running_stack(tmp_path_factory.mktemp("readme") / "var") as stack:
         registered = run(COMMANDS[0], stack.settings)
         token = registered.json()["tokens"]["access_token"]
-        return [registered, run(COMMANDS[1], stack.settings, token=token)]
+        return [registered, *(run(command, stack.settings, token=token) for command in COMMANDS[1:])]
 
 
 def shape(value: Any) -> Any:  # noqa: ANN401 - any JSON
@@ -45,8 +45,9 @@ def shape(value: Any) -> Any:  # noqa: ANN401 - any JSON
 
 
 class TestReadme:
-    def test_registers_and_scores(self, replies: list[httpx.Response]) -> None:
-        assert [reply.status_code for reply in replies] == [201, 200]
+    def test_registers_scores_and_makes_a_key(self, replies: list[httpx.Response]) -> None:
+        assert [reply.status_code for reply in replies] == [201, 200, 201]
+        assert replies[2].json()["key"].startswith("ask_test_")
 
     def test_shows_a_reply_of_the_shape_that_is_answered(self, replies: list[httpx.Response]) -> None:
         scored = replies[1].json()

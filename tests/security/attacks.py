@@ -68,5 +68,6 @@ REQUESTS: list[RequestAttack] = [
     RequestAttack(85, "in X-API-Key", _headers(("x-api-key", "{}"))),
     RequestAttack(85, "in X-API-Key with the scheme", _headers(("x-api-key", "Bearer {}"))),
     RequestAttack(85, "an API key nobody gave out", _headers(("x-api-key", "ask_live_0123456789abcdef0123456789abcdef"))),
+    RequestAttack(85, "good, and an API key nobody gave out", _headers(("authorization", "Bearer {}"), ("x-api-key", "ask_test_0123456789"))),
 ]  # fmt: skip
 """Good tokens that are not shown as tokens are shown."""

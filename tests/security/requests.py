@@ -3,24 +3,19 @@
 from collections.abc import Mapping
 from typing import Any
 
-from common.contracts.audit_records import AuditBatch
 from tests.alert_factories import alert_body
-from tests.api.log_service.harness import make_record
 from tests.factories import transaction_body
-from tests.security.callers import HOME
 
 WITH_BODY = {"POST", "PUT", "PATCH"}
 GOOD: Mapping[str, Mapping[str, Any]] = {
     "POST /v1/score": {"json": transaction_body(transaction_id="tx-tried")},
     "POST /v1/internal/alerts": {"json": {"alerts": [alert_body(alert_id="alr_tried")]}},
-    "POST /v1/internal/audit-records": {
-        "json": AuditBatch(records=(make_record(institution=HOME, record_id="dec_tried"),)).model_dump(
-            mode="json"
-        )
-    },
     "POST /v1/internal/geoip/batch": {"json": {"ip_addresses": ["81.2.69.160"]}},
     "PUT /v1/internal/geoip/mock": {"json": {}},
     "GET /v1/internal/rates": {"params": {"base_currency": "EUR"}},
+    "PATCH /v1/users/{user_id}": {"json": {"role": "analyst"}},
+    "PATCH /v1/institution": {"json": {"name": "Harbour Payments"}},
+    "PATCH /v1/institutions/{institution_id}": {"json": {"suspended": False}},
     "PATCH /v1/users/me": {"json": {"full_name": "Ada Okafor"}},
 }
 """Requests that succeed for whoever may make them. A route that is not here, and is no GET, gets `{}`, which is enough

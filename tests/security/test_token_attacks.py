@@ -30,7 +30,7 @@ async def attack(world: World, endpoint: Endpoint, attempt: Attempt) -> httpx.Re
     asked = parts(str(endpoint))
     asked["params"] = {**asked.get("params", {}), **(attempt.query or {})}
     headers = [*attempt.headers]
-    return await world.client.request(endpoint.method, world.path(endpoint.path), headers=headers, **asked)
+    return await world.client.request(endpoint.method, world.path(endpoint), headers=headers, **asked)
 
 
 def flaws(response: httpx.Response, attempt: Attempt) -> list[str]:

@@ -32,7 +32,8 @@ class Subject(StrEnum):
 async def note_change(session: AsyncSession, kind: Subject, subject_id: str) -> None:
     """Put a subject at the end of the feed: every service learns within seconds what it is now.
 
-    It is called in the transaction that makes the change.
+    It is called in the transaction that makes the change, after its events: both take numbers, and whoever takes them
+    crosswise waits for each other.
     """
     version = await next_number(session, FEED)
     make = postgresql.insert if session.get_bind().dialect.name == "postgresql" else sqlite.insert

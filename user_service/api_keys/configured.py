@@ -9,7 +9,7 @@ from sqlalchemy.exc import IntegrityError
 from sqlalchemy.ext.asyncio import AsyncSession
 
 from common.canonical import sha256_hex
-from common.contracts.access import OverQuota, Tier
+from common.contracts.access import OverQuota
 from common.contracts.institutions import Institution
 from common.contracts.tokens import API_KEY_SCOPES, Scope
 from common.db import Database
@@ -103,13 +103,13 @@ class ConfiguredKeys:
             mode=self.settings.api_keys_institution_mode.value,
             base_currency=self.settings.api_keys_institution_currency,
             created_at_ms=now_ms,
-            tier=Tier.STARTER.value,
+            tier=self.settings.registration_tier.value,
             over_quota=OverQuota.ALLOW_AND_WARN.value,
         )
-        await note_change(session, Subject.INSTITUTION, own_id)
         await institutions.add_institution(session, row)
         event = Event(Action.INSTITUTION_REGISTERED, SYSTEM, "institution", own_id)
         await record(session, row.as_contract(), event, now_ms=now_ms)
+        await note_change(session, Subject.INSTITUTION, own_id)
         _log.info("institution.registered", institution_id=own_id, mode=row.mode)
         return row.as_contract()
 

@@ -102,7 +102,6 @@ class ApiKeys:
             session, former, by=made.key_id, expires_at_ms=ends_ms, now_ms=now_ms
         ):
             raise KeyEndedError
-        await note_change(session, Subject.API_KEY, former.key_id)
         row = self.row(made, former.institution_id, former.name, _scopes(former))
         row.created_by, row.created_at_ms = caller.subject, now_ms
         if former.expires_at_ms is not None:
@@ -115,6 +114,7 @@ class ApiKeys:
             {"replaced_by": row.key_id, "overlap_hours": rotation.overlap_hours},
         )
         await record(session, caller.tenant, rotated, now_ms=now_ms)
+        await note_change(session, Subject.API_KEY, former.key_id)
         await self.store(session, row, caller.tenant, actor=actor_of(caller), now_ms=now_ms)
         return _issued(row, made, now_ms=now_ms)
 
@@ -138,8 +138,6 @@ class ApiKeys:
         self, session: AsyncSession, row: ApiKeyRow, institution: Institution, *, actor: Actor, now_ms: int
     ) -> None:
         """Store a new key and let everybody know."""
-        await note_change(session, Subject.API_KEY, row.key_id)
-        await repository.add_key(session, row)
         created = Event(
             Action.API_KEY_CREATED,
             actor,
@@ -148,6 +146,8 @@ class ApiKeys:
             {"scopes": row.scopes.split(), "expires_at_ms": row.expires_at_ms},
         )
         await record(session, institution, created, now_ms=now_ms)
+        await repository.add_key(session, row)
+        await note_change(session, Subject.API_KEY, row.key_id)
 
 
 async def end_key(
@@ -155,9 +155,9 @@ async def end_key(
 ) -> None:
     """End a key for good and let everybody know, unless that was done before."""
     if await repository.revoke_key(session, row, now_ms=now_ms):
-        await note_change(session, Subject.API_KEY, row.key_id)
         revoked = Event(Action.API_KEY_REVOKED, actor, "api_key", row.key_id)
         await record(session, institution, revoked, now_ms=now_ms)
+        await note_change(session, Subject.API_KEY, row.key_id)
 
 
 async def _find(session: AsyncSession, caller: Principal, key_id: str) -> ApiKeyRow:
