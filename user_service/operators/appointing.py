@@ -13,6 +13,7 @@ from user_service.events.recording import SYSTEM, Action, Event, record
 from user_service.institutions.repository import find_institution
 from user_service.institutions.tables import InstitutionRow
 from user_service.members.invitations import mail_invitation
+from user_service.members.repository import hold_institution
 from user_service.operators import repository
 from user_service.sessions.ending import Ending, EndReason, end_sessions
 from user_service.users.email import email_key
@@ -50,6 +51,7 @@ async def appoint(
 
 async def invite_first_operator(session: AsyncSession, *, email: str, now_ms: int) -> bool:
     """Mail an invitation to the first operator; False when there was ever one. Raises `EmailTakenError`."""
+    await hold_institution(session, PLATFORM_INSTITUTION_ID)  # processes that start together do this in turn
     if await repository.operators(session):
         return False
     account = await _place(session, PLATFORM_INSTITUTION_ID, email=email, full_name="Operator", now_ms=now_ms)
