@@ -17,16 +17,19 @@ from common.settings import load_settings
 from user_service.bootstrap import MIGRATIONS
 from user_service.institutions.platform import make_platform
 from user_service.settings import UserSettings
+from user_service.signing_keys.store import KeyStore
 
 ResultT = TypeVar("ResultT")
 
 
 @asynccontextmanager
 async def prepared_database(settings: UserSettings) -> AsyncIterator[Database]:
-    """Open the service's database, also one that it was never started with."""
+    """Open the service's database, also one that it was never started with; raises `StartupError`."""
     async with open_database(settings.database_url, migrations=MIGRATIONS) as database:
         async with database.sessions.begin() as session:
             await make_platform(session, now_ms=epoch_ms())
+        # raises for another passphrase than the service's: what is made with that would be worth nothing
+        await KeyStore(database, settings.signing_key_passphrase.get_secret_value()).open(now_ms=epoch_ms())
         yield database
 
 

@@ -12,7 +12,7 @@ class UnauthenticatedError(PlatformError):
 
     status_code = 401
     type = "unauthenticated"
-    title = "A valid access token is needed"
+    title = "A valid access token or API key is needed"
 
     @property
     def headers(self) -> dict[str, str]:
@@ -25,7 +25,7 @@ class ForbiddenError(PlatformError):
 
     status_code = 403
     type = "forbidden"
-    title = "The access token does not allow this"
+    title = "The access token or API key does not allow this"
 
 
 @dataclass(frozen=True, slots=True)

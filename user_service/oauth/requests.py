@@ -25,7 +25,7 @@ class FormNeededError(PlatformError):
 
     status_code = 415
     type = "form-needed"
-    title = f"The body is declared as {FORM_TYPE}"
+    title = f"The body has to be declared as {FORM_TYPE}"
 
     @property
     def headers(self) -> dict[str, str]:

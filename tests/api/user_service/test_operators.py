@@ -128,6 +128,16 @@ class TestInvite:
 
         assert run("invite", "--email", FIRST).exit_code == 0
 
+    def test_makes_no_token_that_the_service_would_not_take(
+        self, machine: UserSettings, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        monkeypatch.setenv("SIGNING_KEY_PASSPHRASE", "another passphrase altogether")
+
+        result = run("invite", "--email", FIRST)
+
+        assert (result.exit_code, result.stdout) == (1, "")
+        assert "does not open with SIGNING_KEY_PASSPHRASE" in result.stderr
+
     def test_a_second_token_replaces_the_first(self, machine: UserSettings) -> None:
         run("invite", "--email", FIRST)
         again = run("invite", "--email", FIRST.upper())
