@@ -7,11 +7,13 @@ from sqlalchemy.ext.asyncio import AsyncSession
 from common.auth.principal import Principal
 from common.contracts.tokens import Scope
 from common.errors import NotFoundError, PlatformError
+from common.four_eyes import SecondPersonNeededError
 from common.ids import new_id
 from user_service.auth.repository import Account
 from user_service.events.recording import Action, Actor, Details, Event, record
 from user_service.members import repository
 from user_service.members.invitations import mail_invitation
+from user_service.members.leading import makes_leader
 from user_service.members.schemas import Invitation, Member, MemberChange, MemberPage, MemberState
 from user_service.second_factors.service import remove_second_factor
 from user_service.sessions.ending import Ending, EndReason, end_sessions
@@ -124,13 +126,23 @@ class Members:
         await _note(session, account, Action.USER_INVITED, who, now_ms=now_ms, details=details)
 
     async def change(
-        self, session: AsyncSession, who: By, user_id: str, change: MemberChange, *, now_ms: int
+        self,
+        session: AsyncSession,
+        who: By,
+        user_id: str,
+        change: MemberChange,
+        *,
+        now_ms: int,
+        approved: bool = False,
     ) -> Member:
         """Change somebody's role, disable or enable them; what takes rights away ends their sessions.
 
-        Raises `NotFoundError`, `OwnAccountError`, `RoleNotOfferedError` and `LastAdminError`.
+        Raises `NotFoundError`, `OwnAccountError`, `RoleNotOfferedError`, `LastAdminError` and, for what makes somebody
+        run the institution and is not `approved`, `SecondPersonNeededError`.
         """
         account = await self._other(session, who, user_id)
+        if not approved and makes_leader(shown(account.user), change, leading_role(who.institution_id)):
+            raise SecondPersonNeededError
         if change.role is not None:
             await self._set_role(session, account, change.role, who, now_ms=now_ms)
         if change.disabled is not None:

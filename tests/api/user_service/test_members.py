@@ -5,6 +5,8 @@ from typing import Any
 import httpx
 import pytest
 
+from common.db import Database
+from common.four_eyes import SecondPersonNeededError
 from tests.api.user_service.conftest import (
     PASSWORD,
     Admin,
@@ -26,6 +28,10 @@ from tests.api.user_service.people import (
     told_sessions,
     with_tokens,
 )
+from user_service.members.schemas import MemberChange
+from user_service.members.service import By, Members
+from user_service.settings import UserSettings
+from user_service.users.roles import Role
 
 
 class TestInvite:
@@ -612,6 +618,23 @@ class TestLastAdmin:
         response = await change(client, other, admin.user_id, role="viewer")
 
         assert response.status_code == 200
+
+
+class TestMakingALeader:
+    async def test_is_refused_by_members_themselves_unless_it_was_approved(
+        self, client: httpx.AsyncClient, admin: Admin, settings: UserSettings
+    ) -> None:
+        user_id = (await invite(client, admin)).json()["user_id"]
+        who, promoting = By(admin.user_id, admin.institution_id), MemberChange(role=Role.ADMIN)
+        opened = Database(settings.database_url)
+
+        async with opened.sessions.begin() as session:
+            with pytest.raises(SecondPersonNeededError):
+                await Members().change(session, who, user_id, promoting, now_ms=1)
+            made = await Members().change(session, who, user_id, promoting, now_ms=1, approved=True)
+        await opened.engine.dispose()
+
+        assert made.role is Role.ADMIN
 
 
 class TestChange:
