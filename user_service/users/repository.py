@@ -50,6 +50,12 @@ async def find_user(
     return None if found is None else (found[0], found[1])
 
 
+async def hold_user(session: AsyncSession, user_id: str, *, institution_id: str) -> None:
+    """Make others who change this user or end their sessions wait until the commit."""
+    holding = select(UserRow.user_id).where(UserRow.user_id == user_id).with_for_update(key_share=True)
+    await session.execute(of_tenant(institution_id, holding))
+
+
 async def replace_password(session: AsyncSession, user: UserRow, *, new_hash: str) -> bool:
     """Store a new hash; False when the password changed since `user` was read."""
     replacing = (

@@ -4,6 +4,7 @@ from typing import Any
 
 import httpx
 import pytest
+from jose import jwt
 
 from common.db import Database
 from common.four_eyes import SecondPersonNeededError
@@ -28,6 +29,7 @@ from tests.api.user_service.people import (
     told_sessions,
     with_tokens,
 )
+from user_service.auth.passwords import Passwords
 from user_service.members.schemas import MemberChange
 from user_service.members.service import By, Members
 from user_service.settings import UserSettings
@@ -209,6 +211,39 @@ class TestAccept:
 
         assert sorted(answer.status_code for answer in answers) == [200] + [401] * 19
         assert len(events(database_of_roomy, "user.joined")) == 1
+
+    @pytest.mark.parametrize(
+        ("body", "status", "role"),
+        [({"role": "viewer"}, 200, "viewer"), ({"disabled": True}, 401, "")],
+    )
+    async def test_gives_the_rights_of_the_moment_they_join(
+        self,
+        client: httpx.AsyncClient,
+        admin: Admin,
+        database: sqlite3.Connection,
+        monkeypatch: pytest.MonkeyPatch,
+        body: dict[str, Any],
+        status: int,
+        role: str,
+    ) -> None:
+        """An admin changes them while their password is hashed: no session existed that could have been ended."""
+        user_id = (await invite(client, admin, role="builder")).json()["user_id"]
+        hash_it = Passwords.hash
+
+        async def changed_meanwhile(passwords: Passwords, password: str) -> str:
+            assert (await change(client, admin, user_id, **body)).status_code == 200
+            return await hash_it(passwords, password)
+
+        monkeypatch.setattr(Passwords, "hash", changed_meanwhile)
+        response = await accept(client, newest_token(database, "invitation"))
+
+        assert response.status_code == status
+        if status == 200:
+            claims = jwt.get_unverified_claims(response.json()["access_token"])
+            assert claims["role"] == role
+            assert "score:write" not in claims["scope"]
+        else:
+            assert session_ids(database, user_id) == set()
 
     async def test_of_an_expired_invitation_is_refused(
         self, client: httpx.AsyncClient, admin: Admin, database: sqlite3.Connection

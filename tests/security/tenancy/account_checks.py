@@ -51,7 +51,7 @@ async def holding_an_institution(session: AsyncSession) -> None:
 
 
 async def somebody_who_joins(session: AsyncSession) -> None:
-    forged = a_user("new_ins_a", of=MINE)
+    forged = a_user("new_ins_a", of=MINE, joined=False)
 
     assert not await members.join(session, forged, password_hash="x", full_name="x", now_ms=3)
 
