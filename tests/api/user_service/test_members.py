@@ -1,5 +1,6 @@
 import asyncio
 import sqlite3
+from collections import Counter
 from typing import Any
 
 import httpx
@@ -382,6 +383,65 @@ class TestInviteAgain:
 
         assert response.status_code == 409
         assert problem_type(response) == "user-disabled"
+
+    async def test_is_refused_after_three_mails_within_an_hour(
+        self, client: httpx.AsyncClient, admin: Admin, database: sqlite3.Connection
+    ) -> None:
+        user_id = (await invite(client, admin)).json()["user_id"]
+
+        answers = [
+            await client.post(f"/v1/users/{user_id}/invitation", headers=admin.headers) for _ in range(3)
+        ]
+        unused = database.execute("SELECT count(*) FROM mailed_tokens WHERE used_at_ms IS NULL").fetchone()
+        to_another = await invite(client, admin, email="eve@harbour.example")
+        database.execute(
+            "UPDATE mailed_tokens SET created_at_ms = created_at_ms - 3600000 WHERE user_id = ?", (user_id,)
+        )
+        an_hour_later = await client.post(f"/v1/users/{user_id}/invitation", headers=admin.headers)
+
+        assert [answer.status_code for answer in answers] == [202, 202, 429]
+        assert problem_type(answers[-1]) == "too-many-invitations"
+        assert 3500 < int(answers[-1].headers["retry-after"]) <= 3600
+        assert unused == (1,)
+        assert to_another.status_code == 201
+        assert an_hour_later.status_code == 202
+
+    async def test_counts_those_who_do_it_at_once(
+        self, client: httpx.AsyncClient, admin: Admin, database: sqlite3.Connection
+    ) -> None:
+        user_id = (await invite(client, admin)).json()["user_id"]
+
+        answers = await asyncio.gather(
+            *(client.post(f"/v1/users/{user_id}/invitation", headers=admin.headers) for _ in range(6))
+        )
+
+        assert Counter(answer.status_code for answer in answers) == {202: 2, 429: 4}
+        assert len(notices(database, "invitation")) == 3
+
+
+class TestManyInvitations:
+    async def test_of_one_institution_are_refused_after_a_hundred_within_a_day(
+        self, client: httpx.AsyncClient, admin: Admin, database: sqlite3.Connection
+    ) -> None:
+        other = await register(client, email="eve@elsewhere.example")
+        await invite(client, admin)
+        database.executemany(
+            "INSERT INTO mailed_tokens (token_id, user_id, purpose, created_at_ms, expires_at_ms)"
+            " SELECT ?, user_id, purpose, created_at_ms, expires_at_ms FROM mailed_tokens LIMIT 1",
+            [(f"mtk_{n}",) for n in range(99)],
+        )
+
+        refused = await invite(client, admin, email="one@harbour.example")
+        elsewhere = await invite(client, other, email="two@elsewhere.example")
+        people = (await client.get("/v1/users", headers=admin.headers)).json()["total"]
+        database.execute("UPDATE mailed_tokens SET created_at_ms = created_at_ms - 86400000")
+        a_day_later = await invite(client, admin, email="one@harbour.example")
+
+        assert (refused.status_code, problem_type(refused)) == (429, "too-many-invitations")
+        assert 86_000 < int(refused.headers["retry-after"]) <= 86_400
+        assert people == 2
+        assert elsewhere.status_code == 201
+        assert a_day_later.status_code == 201
 
 
 class TestRead:

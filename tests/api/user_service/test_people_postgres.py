@@ -195,12 +195,12 @@ class TestAtOnce:
             assert statuses[:4] == [200, 200, 200, 202]
             assert set(statuses[4:]) <= {200, 401}
             waiting = f"/v1/approvals/{answers[3].json()['approval_id']}"
-            answers = await asyncio.gather(
+            others = await asyncio.gather(
                 both[0].post(f"{waiting}/withdraw", headers=live.headers),
                 change(both[1], second, member.user_id, role="viewer"),
                 change(both[0], live, member.user_id, disabled=True),
             )
-            assert [answer.status_code for answer in answers] == [200, 200, 200]
+            assert [answer.status_code for answer in others] == [200, 200, 200]
             enabled = await change(both[0], live, member.user_id, disabled=False)
             assert enabled.status_code == 200
 

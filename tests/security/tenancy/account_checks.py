@@ -78,7 +78,8 @@ async def mailed_tokens_that_are_spent(session: AsyncSession) -> None:
 async def mailed_tokens_that_are_counted(session: AsyncSession) -> None:
     forged = a_user("usr_ins_a", of=MINE)
 
-    assert await auth.count_mailed_tokens(session, forged, RESET, since_ms=0) == 0
+    assert (await auth.mailed_tokens_of(session, forged, RESET, since_ms=0)).count == 0
+    assert (await auth.mailed_tokens_in(session, MINE, RESET, since_ms=0)).count == 1
 
 
 async def a_code_of_a_second_factor(session: AsyncSession) -> None:
