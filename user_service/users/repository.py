@@ -70,10 +70,14 @@ async def replace_password(session: AsyncSession, user: UserRow, *, new_hash: st
 
 
 async def emails_of_admins(session: AsyncSession, institution_id: str) -> list[str]:
-    """Return the addresses of those who run an institution and are not disabled."""
+    """Return the addresses of those who run an institution, have joined and are not disabled."""
     query = (
         select(UserRow.email)
-        .where(UserRow.role == leading_role(institution_id).value, UserRow.disabled_at_ms.is_(None))
+        .where(
+            UserRow.role == leading_role(institution_id).value,
+            UserRow.disabled_at_ms.is_(None),
+            UserRow.password_hash != "",
+        )
         .order_by(UserRow.user_id)
     )
     return list(await session.scalars(of_tenant(institution_id, query)))
