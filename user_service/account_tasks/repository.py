@@ -1,35 +1,72 @@
 """The statements on tasks about accounts."""
 
-from sqlalchemy import delete, select
+from dataclasses import dataclass
+
+from sqlalchemy import delete, select, update
 from sqlalchemy.ext.asyncio import AsyncSession
 
 from common.ids import new_id
 from user_service.account_tasks.tables import AccountTaskRow, TaskKind
 
-BATCH = 50
+
+@dataclass(frozen=True, slots=True)
+class Task:
+    """What is to be done about whom; `failures` says how often it was tried in vain."""
+
+    task_id: str
+    kind: TaskKind
+    user_id: str | None
+    failures: int
 
 
 async def add_task(session: AsyncSession, kind: TaskKind, *, user_id: str | None, now_ms: int) -> None:
     """Write a task down, in the running transaction."""
-    session.add(AccountTaskRow(task_id=new_id("tsk"), kind=kind.value, user_id=user_id, asked_at_ms=now_ms))
+    row = AccountTaskRow(
+        task_id=new_id("tsk"),
+        kind=kind.value,
+        user_id=user_id,
+        asked_at_ms=now_ms,
+        failures=0,
+        due_at_ms=now_ms,
+    )
+    session.add(row)
     await session.flush()
 
 
-async def take_tasks(session: AsyncSession) -> list[tuple[TaskKind, str | None]]:
-    """Take the oldest tasks away and return them; a rollback brings them back. Two workers never take the same."""
+async def take_task(session: AsyncSession, *, now_ms: int) -> Task | None:
+    """Take the oldest task that is due away; a rollback brings it back. Two workers never take the same."""
     oldest = (
         select(AccountTaskRow.task_id)
+        .where(AccountTaskRow.due_at_ms <= now_ms)
         .order_by(AccountTaskRow.asked_at_ms, AccountTaskRow.task_id)
-        .limit(BATCH)
+        .limit(1)
         .with_for_update(skip_locked=True)
     )
-    task_ids = list(await session.scalars(oldest))
-    if not task_ids:
-        return []
+    task_id = await session.scalar(oldest)
+    if task_id is None:
+        return None
     taken = await session.execute(
         delete(AccountTaskRow)
-        .where(AccountTaskRow.task_id.in_(task_ids))
-        .returning(AccountTaskRow.task_id, AccountTaskRow.kind, AccountTaskRow.user_id)
+        .where(AccountTaskRow.task_id == task_id)
+        .returning(AccountTaskRow.kind, AccountTaskRow.user_id, AccountTaskRow.failures)
         .execution_options(synchronize_session=False)
     )
-    return [(TaskKind(kind), user_id) for _, kind, user_id in sorted(taken, key=lambda task: task[0])]
+    found = taken.one_or_none()
+    return None if found is None else Task(task_id, TaskKind(found[0]), found[1], found[2])
+
+
+async def put_off(session: AsyncSession, task: Task, *, due_at_ms: int) -> None:
+    """Let a task that failed once more wait until then."""
+    waiting = (
+        update(AccountTaskRow)
+        .where(AccountTaskRow.task_id == task.task_id)
+        .values(failures=task.failures + 1, due_at_ms=due_at_ms)
+        .execution_options(synchronize_session=False)
+    )
+    await session.execute(waiting)
+
+
+async def drop_task(session: AsyncSession, task: Task) -> None:
+    """Delete a task that is not tried any more."""
+    dropping = delete(AccountTaskRow).where(AccountTaskRow.task_id == task.task_id)
+    await session.execute(dropping.execution_options(synchronize_session=False))

@@ -32,6 +32,10 @@ _DECIDING: dict[int | str, dict[str, Any]] = {
     403: {"description": "The caller asked for this themselves, or may not decide on it"},
     409: {"description": "It is closed or has expired, nobody may approve it, or it cannot be done now"},
 }
+_APPROVING: dict[int | str, dict[str, Any]] = {
+    **_DECIDING,
+    429: {"description": "What was asked for mails an invitation, and too many were mailed; see Retry-After"},
+}
 router = APIRouter(prefix="/v1/approvals", route_class=StrictRoute, tags=["approvals"])
 platform = APIRouter(prefix="/v1/platform/approvals", route_class=StrictRoute, tags=["platform"])
 CanSee = Annotated[Principal, Depends(require_scope(Scope.USERS_READ))]
@@ -70,7 +74,7 @@ async def read_approval(approval_id: Identifier, caller: CanSee, session: Sessio
     return await reading.read_one(session, caller, approval_id, now_ms=epoch_ms())
 
 
-@router.post("/{approval_id}/approve", responses=_DECIDING)
+@router.post("/{approval_id}/approve", responses=_APPROVING)
 async def approve(
     approval_id: Identifier, caller: CanDecide, session: SessionDep, four_eyes: FourEyesDep
 ) -> ApprovalView:

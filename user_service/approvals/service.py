@@ -25,6 +25,8 @@ from user_service.approvals.reading import find_for, seen_by
 from user_service.approvals.schemas import ApprovalView, view_of
 from user_service.events.recording import Action, Event, actor_of, record
 from user_service.institutions.repository import find_institution
+from user_service.members.repository import hold_institution
+from user_service.users.repository import hold_user
 
 
 class ApprovalPendingError(PlatformError):
@@ -55,6 +57,7 @@ class FourEyes:
         Raises `NotEligibleError`, `SecondPersonNeededError` and `ApprovalPendingError`.
         """
         approval = _new(caller, wanted, now_ms=now_ms)
+        await _hold(session, approval)
         at_once = check_asking(caller.subject, await find_circle(session, approval))
         if await repository.is_waiting(session, approval):
             raise ApprovalPendingError
@@ -72,7 +75,7 @@ class FourEyes:
 
         Raises `NotFoundError`, what `check_approving` raises, and what doing it raises: then it stays open.
         """
-        approval = await find_for(session, caller, approval_id)
+        approval = await _held(session, caller, approval_id)
         circle = await find_circle(session, approval)
         alone = check_approving(approval.question, caller.subject, circle, now_ms=now_ms)
         approval, _ = await self._do(session, caller, approval, alone=alone, now_ms=now_ms)
@@ -82,7 +85,7 @@ class FourEyes:
         self, session: AsyncSession, caller: Principal, approval_id: str, *, now_ms: int
     ) -> ApprovalView:
         """Refuse a request; raises `NotFoundError` and what `check_refusing` raises."""
-        approval = await find_for(session, caller, approval_id)
+        approval = await _held(session, caller, approval_id)
         circle = await find_circle(session, approval)
         check_refusing(approval.question, caller.subject, circle, now_ms=now_ms)
         return await _turn_down(session, caller, approval, ApprovalState.REFUSED, now_ms=now_ms)
@@ -91,7 +94,7 @@ class FourEyes:
         self, session: AsyncSession, caller: Principal, approval_id: str, *, now_ms: int
     ) -> ApprovalView:
         """Take back what the caller asked for; raises `NotFoundError` and what `check_withdrawing` raises."""
-        approval = await find_for(session, caller, approval_id)
+        approval = await _held(session, caller, approval_id)
         check_withdrawing(approval.question, caller.subject, now_ms=now_ms)
         return await _turn_down(session, caller, approval, ApprovalState.WITHDRAWN, now_ms=now_ms)
 
@@ -103,6 +106,21 @@ class FourEyes:
         closed = await _close(session, approval, decision)
         await _record(session, closed, caller, Action.APPROVAL_GIVEN, now_ms=now_ms, self_approved=alone)
         return closed, await self.executors[ApprovalAction(approval.action)](session, approval, now_ms)
+
+
+async def _held(session: AsyncSession, caller: Principal, approval_id: str) -> Approval:
+    """Return a request as it is once nobody else changes it or its institution's people; raises `NotFoundError`."""
+    await _hold(session, await find_for(session, caller, approval_id))
+    return await find_for(session, caller, approval_id)
+
+
+async def _hold(session: AsyncSession, approval: Approval) -> None:
+    """Hold what every change of people holds, and whom it is about, before an event takes its number.
+
+    Whoever takes them crosswise waits for each other.
+    """
+    await hold_institution(session, approval.institution_id)
+    await hold_user(session, approval.subject_id, institution_id=approval.institution_id)
 
 
 async def _turn_down(

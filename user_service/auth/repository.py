@@ -3,7 +3,7 @@
 from dataclasses import dataclass
 from typing import Any
 
-from sqlalchemy import CursorResult, Result, delete, func, select, update
+from sqlalchemy import CursorResult, Result, Select, delete, func, select, update
 from sqlalchemy.ext.asyncio import AsyncSession
 
 from common.ids import new_id
@@ -35,6 +35,14 @@ class PresentedToken:
     token: RefreshTokenRow
     session: SessionRow
     account: Account
+
+
+@dataclass(frozen=True, slots=True)
+class MailedTokens:
+    """How many tokens were mailed, and when the first of them was."""
+
+    count: int
+    first_at_ms: int
 
 
 async def find_account(session: AsyncSession, *, email_key: str) -> Account | None:
@@ -185,16 +193,20 @@ async def spend_mailed_tokens(session: AsyncSession, user: UserRow, purpose: Pur
     await session.execute(of_tenant(user.institution_id, spending))
 
 
-async def count_mailed_tokens(
+async def mailed_tokens_of(
     session: AsyncSession, user: UserRow, purpose: Purpose, *, since_ms: int
-) -> int:
-    """Return how many tokens for `purpose` were mailed to a user since then."""
-    query = select(func.count()).where(
-        MailedTokenRow.user_id == user.user_id,
-        MailedTokenRow.purpose == purpose.value,
-        MailedTokenRow.created_at_ms > since_ms,
-    )
-    return int(await session.scalar(of_tenant(user.institution_id, query)) or 0)
+) -> MailedTokens:
+    """Return what was mailed to a user for `purpose` since then."""
+    query = _mailed(purpose, since_ms).where(MailedTokenRow.user_id == user.user_id)
+    return MailedTokens(*(await session.execute(of_tenant(user.institution_id, query))).one())
+
+
+async def mailed_tokens_in(
+    session: AsyncSession, institution_id: str, purpose: Purpose, *, since_ms: int
+) -> MailedTokens:
+    """Return what was mailed to all people of an institution for `purpose` since then."""
+    query = _mailed(purpose, since_ms).join(UserRow, UserRow.user_id == MailedTokenRow.user_id)
+    return MailedTokens(*(await session.execute(of_tenant(institution_id, query))).one())
 
 
 async def forget_old_mailed_tokens(session: AsyncSession, *, before_ms: int) -> int:
@@ -206,6 +218,12 @@ async def forget_old_mailed_tokens(session: AsyncSession, *, before_ms: int) -> 
     )
     forgotten = await session.execute(of_every_tenant(forgetting, _FORGETTING))
     return _rows(forgotten)
+
+
+def _mailed(purpose: Purpose, since_ms: int) -> Select[int, int]:
+    return select(
+        func.count(MailedTokenRow.token_id), func.coalesce(func.min(MailedTokenRow.created_at_ms), 0)
+    ).where(MailedTokenRow.purpose == purpose.value, MailedTokenRow.created_at_ms > since_ms)
 
 
 def _rows(result: Result[Any]) -> int:

@@ -64,7 +64,7 @@ class Institutions:
         return Registered(institution_id=institution.institution_id, user_id=user.user_id, tokens=tokens)
 
     async def recipients(self, session: AsyncSession, institution_id: str) -> Recipients:
-        """Return the addresses of an institution's enabled admins; raises `NotFoundError`."""
+        """Return the addresses of an institution's admins who have joined; raises `NotFoundError`."""
         institution = await repository.find_institution(session, institution_id)
         if institution is None:
             raise NotFoundError

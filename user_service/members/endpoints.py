@@ -36,10 +36,14 @@ _CHANGE_REFUSALS: dict[int | str, dict[str, Any]] = {
     409: {"description": "It is the caller, the last admin, or a user in another state; the type says which"},
 }
 _BODY: dict[int | str, dict[str, Any]] = {400: {"description": "The body is not JSON that is read here"}}
+_MAILED: dict[int | str, dict[str, Any]] = {
+    429: {"description": "Too many invitations were mailed; see Retry-After"}
+}
 _INVITE_REFUSALS: dict[int | str, dict[str, Any]] = {
     **_BODY,
     **_READ_REFUSALS,
     409: {"description": "The e-mail address already has an account, or the role is not offered here"},
+    **_MAILED,
 }
 _ACCEPT_REFUSALS: dict[int | str, dict[str, Any]] = {
     **_BODY,
@@ -127,7 +131,7 @@ async def change_user(
     return _answer(await granting.change(session, caller, user_id, change, now_ms=epoch_ms()))
 
 
-@router.post("/{user_id}/invitation", status_code=202, responses=_CHANGE_REFUSALS)
+@router.post("/{user_id}/invitation", status_code=202, responses=_CHANGE_REFUSALS | _MAILED)
 async def invite_again(
     user_id: Identifier, caller: CanWriteUsers, session: SessionDep, members: MembersDep
 ) -> None:

@@ -9,7 +9,9 @@ from common.auth.principal import Principal
 from user_service.approvals.actions import ApprovalAction, Wanted
 from user_service.approvals.schemas import ApprovalView
 from user_service.approvals.service import FourEyes
-from user_service.members.schemas import Invitation, Member, MemberChange, MemberState
+from user_service.members import repository
+from user_service.members.leading import makes_leader
+from user_service.members.schemas import Invitation, Member, MemberChange
 from user_service.members.service import By, Members, by
 from user_service.users.email import email_key
 from user_service.users.repository import refuse_taken
@@ -30,7 +32,7 @@ class GrantAdmin:
         if USER_ID in approval.details:
             user_id = approval.details[USER_ID]
             change = _change_of(approval)
-            member = await self.members.change(session, who, user_id, change, now_ms=now_ms)
+            member = await self.members.change(session, who, user_id, change, now_ms=now_ms, approved=True)
         else:
             invitation = Invitation(
                 email=approval.details[EMAIL],
@@ -73,10 +75,9 @@ class Granting:
         now_ms: int,
     ) -> Member | ApprovalView:
         """Change somebody, or return the request to do so; raises as `Members.change` and `FourEyes.ask`."""
+        await repository.hold_institution(session, caller.institution_id)  # nobody changes them meanwhile
         before = await self.members.read(session, by(caller), user_id)
-        if user_id == caller.subject or not _makes_leader(
-            before, change, leading_role(caller.institution_id)
-        ):
+        if user_id == caller.subject or not makes_leader(before, change, leading_role(caller.institution_id)):
             return await self.members.change(session, by(caller), user_id, change, now_ms=now_ms)
         details = {USER_ID: user_id}
         if change.role is not None:
@@ -93,15 +94,6 @@ class Granting:
         if asked.result_id is None:
             return asked.approval
         return await self.members.read(session, by(caller), asked.result_id)
-
-
-def _makes_leader(before: Member, change: MemberChange, leading: Role) -> bool:
-    """Say whether somebody who does not run the institution does so afterwards: promoted, or let in again."""
-    is_disabled = before.state is MemberState.DISABLED
-    will_be_disabled = is_disabled if change.disabled is None else change.disabled
-    leads_before = before.role is leading and not is_disabled
-    leads_after = (change.role or before.role) is leading and not will_be_disabled
-    return leads_after and not leads_before
 
 
 def _change_of(approval: Approval) -> MemberChange:

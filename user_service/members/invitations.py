@@ -17,6 +17,7 @@ from user_service.members import repository
 from user_service.members.schemas import Acceptance
 from user_service.notices.queue import Letter, about_institution, queue_notice
 from user_service.sessions.origin import Origin
+from user_service.users.repository import hold_user
 from user_service.users.service import refuse_weak
 
 
@@ -53,12 +54,14 @@ class Joining:
         """
         shown = acceptance.token.get_secret_value()
         opened = await self.desk.open(session, shown, Purpose.INVITATION, origin, now_ms=now_ms)
-        user, institution = opened.account.user, opened.account.institution
-        refuse_suspended(institution)
+        refuse_suspended(opened.account.institution)
         password = acceptance.password.get_secret_value()
-        refuse_weak(password, email=user.email)
+        refuse_weak(password, email=opened.account.user.email)
         password_hash = await self.passwords.hash(password)
         await self.desk.use(session, opened, now_ms=now_ms)
+        account = await _as_now(session, opened.account)
+        user, institution = account.user, account.institution
+        refuse_suspended(institution)
         full_name = acceptance.full_name or user.full_name
         if not await repository.join(
             session, user, password_hash=password_hash, full_name=full_name, now_ms=now_ms
@@ -66,4 +69,14 @@ class Joining:
             raise InvalidMailedTokenError
         joined = Event(Action.USER_JOINED, Actor("user", user.user_id), "user", user.user_id)
         await record(session, institution.as_contract(), joined, now_ms=now_ms)
-        return await self.tokens.start(session, opened.account, origin, now_ms=now_ms)
+        return await self.tokens.start(session, account, origin, now_ms=now_ms)
+
+
+async def _as_now(session: AsyncSession, account: Account) -> Account:
+    """Return `account` as it is now and stays until the commit: an admin may change it while a password is hashed."""
+    user_id, institution_id = account.user.user_id, account.user.institution_id
+    await hold_user(session, user_id, institution_id=institution_id)
+    found = await repository.find_member(session, user_id, institution_id=institution_id)
+    if found is None:
+        raise InvalidMailedTokenError
+    return found

@@ -54,10 +54,15 @@ async def count_able(session: AsyncSession, institution_id: str, role: Role) -> 
 async def join(
     session: AsyncSession, user: UserRow, *, password_hash: str, full_name: str, now_ms: int
 ) -> bool:
-    """Give somebody who was invited a password; False when they are disabled or have one."""
+    """Give somebody who was invited a password; False when they are disabled, have one or got another role."""
     joining = (
         update(UserRow)
-        .where(UserRow.user_id == user.user_id, UserRow.password_hash == "", UserRow.disabled_at_ms.is_(None))
+        .where(
+            UserRow.user_id == user.user_id,
+            UserRow.role == user.role,
+            UserRow.password_hash == "",
+            UserRow.disabled_at_ms.is_(None),
+        )
         .values(password_hash=password_hash, full_name=full_name, last_login_at_ms=now_ms)
         .execution_options(synchronize_session=False)
     )

@@ -7,11 +7,14 @@ from sqlalchemy.ext.asyncio import AsyncSession
 from common.auth.principal import Principal
 from common.contracts.tokens import Scope
 from common.errors import NotFoundError, PlatformError
+from common.four_eyes import SecondPersonNeededError
 from common.ids import new_id
 from user_service.auth.repository import Account
 from user_service.events.recording import Action, Actor, Details, Event, record
 from user_service.members import repository
+from user_service.members.invitation_limits import refuse_too_many
 from user_service.members.invitations import mail_invitation
+from user_service.members.leading import makes_leader
 from user_service.members.schemas import Invitation, Member, MemberChange, MemberPage, MemberState
 from user_service.second_factors.service import remove_second_factor
 from user_service.sessions.ending import Ending, EndReason, end_sessions
@@ -97,11 +100,16 @@ class Members:
         return shown((await _find(session, who, user_id)).user)
 
     async def invite(self, session: AsyncSession, who: By, invitation: Invitation, *, now_ms: int) -> Member:
-        """Add somebody and mail them a token to join; raises `RoleNotOfferedError` and `EmailTakenError`."""
+        """Add somebody and mail them a token to join.
+
+        Raises `RoleNotOfferedError`, `EmailTakenError` and `TooManyInvitationsError`.
+        """
+        await repository.hold_institution(session, who.institution_id)
         inviting = await _acting(session, who)
         _refuse_role(invitation.role, who)
         user = _invited(invitation, who, now_ms=now_ms)
         await users.add_user(session, user)
+        await refuse_too_many(session, user, now_ms=now_ms)
         account = Account(user, inviting.institution)
         await mail_invitation(session, account, invited_by=inviting.user.full_name, now_ms=now_ms)
         details = {"role": invitation.role.value}
@@ -111,26 +119,38 @@ class Members:
     async def invite_again(self, session: AsyncSession, who: By, user_id: str, *, now_ms: int) -> None:
         """Mail a new invitation; those before it are worth nothing.
 
-        Raises `NotFoundError`, `AlreadyJoinedError` and `UserDisabledError`.
+        Raises `NotFoundError`, `AlreadyJoinedError`, `UserDisabledError` and `TooManyInvitationsError`.
         """
+        await repository.hold_institution(session, who.institution_id)
         inviting = await _acting(session, who)
         account = await _find(session, who, user_id)
         if account.user.password_hash:
             raise AlreadyJoinedError
         if account.user.disabled_at_ms is not None:
             raise UserDisabledError
+        await refuse_too_many(session, account.user, now_ms=now_ms)
         await mail_invitation(session, account, invited_by=inviting.user.full_name, now_ms=now_ms)
         details: Details = {"role": account.user.role, "again": True}
         await _note(session, account, Action.USER_INVITED, who, now_ms=now_ms, details=details)
 
     async def change(
-        self, session: AsyncSession, who: By, user_id: str, change: MemberChange, *, now_ms: int
+        self,
+        session: AsyncSession,
+        who: By,
+        user_id: str,
+        change: MemberChange,
+        *,
+        now_ms: int,
+        approved: bool = False,
     ) -> Member:
         """Change somebody's role, disable or enable them; what takes rights away ends their sessions.
 
-        Raises `NotFoundError`, `OwnAccountError`, `RoleNotOfferedError` and `LastAdminError`.
+        Raises `NotFoundError`, `OwnAccountError`, `RoleNotOfferedError`, `LastAdminError` and, for what makes somebody
+        run the institution and is not `approved`, `SecondPersonNeededError`.
         """
         account = await self._other(session, who, user_id)
+        if not approved and makes_leader(shown(account.user), change, leading_role(who.institution_id)):
+            raise SecondPersonNeededError
         if change.role is not None:
             await self._set_role(session, account, change.role, who, now_ms=now_ms)
         if change.disabled is not None:

@@ -70,11 +70,9 @@ class PasswordResets:
 async def mail_reset(session: AsyncSession, account: Account, *, now_ms: int) -> None:
     """Ask for a mail with a token, at most three times an hour for each account."""
     user, institution = account.user, account.institution
-    recent = await accounts.count_mailed_tokens(
-        session, user, Purpose.PASSWORD_RESET, since_ms=now_ms - HOUR_MS
-    )
-    if recent >= MAILS_PER_HOUR:
-        _log.info("password_reset.not_mailed", user_id=user.user_id, mails_in_an_hour=recent)
+    recent = await accounts.mailed_tokens_of(session, user, Purpose.PASSWORD_RESET, since_ms=now_ms - HOUR_MS)
+    if recent.count >= MAILS_PER_HOUR:
+        _log.info("password_reset.not_mailed", user_id=user.user_id, mails_in_an_hour=recent.count)
         return
     token = await accounts.add_mailed_token(session, user.user_id, Purpose.PASSWORD_RESET, now_ms=now_ms)
     letter = Letter(

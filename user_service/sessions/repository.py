@@ -7,6 +7,7 @@ from sqlalchemy.ext.asyncio import AsyncSession
 
 from common.tenancy import of_tenant
 from user_service.auth.tables import RefreshTokenRow, SessionRow
+from user_service.users.repository import hold_user
 from user_service.users.tables import UserRow
 
 MAX_SHOWN = 200
@@ -37,8 +38,7 @@ async def end_sessions(
     Whoever ends sessions of one user takes turns, also with those who change the user: otherwise two who hold a
     session and the number of the next event could wait for each other.
     """
-    holding = select(UserRow.user_id).where(UserRow.user_id == user.user_id).with_for_update(key_share=True)
-    await session.execute(of_tenant(user.institution_id, holding))
+    await hold_user(session, user.user_id, institution_id=user.institution_id)
     ending = update(SessionRow).where(SessionRow.user_id == user.user_id, SessionRow.ended_at_ms.is_(None))
     if only is not None:
         ending = ending.where(SessionRow.session_id == only)

@@ -50,6 +50,12 @@ async def find_user(
     return None if found is None else (found[0], found[1])
 
 
+async def hold_user(session: AsyncSession, user_id: str, *, institution_id: str) -> None:
+    """Make others who change this user or end their sessions wait until the commit."""
+    holding = select(UserRow.user_id).where(UserRow.user_id == user_id).with_for_update(key_share=True)
+    await session.execute(of_tenant(institution_id, holding))
+
+
 async def replace_password(session: AsyncSession, user: UserRow, *, new_hash: str) -> bool:
     """Store a new hash; False when the password changed since `user` was read."""
     replacing = (
@@ -64,10 +70,14 @@ async def replace_password(session: AsyncSession, user: UserRow, *, new_hash: st
 
 
 async def emails_of_admins(session: AsyncSession, institution_id: str) -> list[str]:
-    """Return the addresses of those who run an institution and are not disabled."""
+    """Return the addresses of those who run an institution, have joined and are not disabled."""
     query = (
         select(UserRow.email)
-        .where(UserRow.role == leading_role(institution_id).value, UserRow.disabled_at_ms.is_(None))
+        .where(
+            UserRow.role == leading_role(institution_id).value,
+            UserRow.disabled_at_ms.is_(None),
+            UserRow.password_hash != "",
+        )
         .order_by(UserRow.user_id)
     )
     return list(await session.scalars(of_tenant(institution_id, query)))

@@ -325,6 +325,27 @@ class TestChangingSomebody:
 
         assert response.status_code == 202
 
+    async def test_two_harmless_changes_at_once_make_no_admin(
+        self, client: httpx.AsyncClient, settings: UserSettings, live: Admin, second: Admin, viewer: str
+    ) -> None:
+        """Of promoting and enabling somebody who is disabled, the later one waits for a second person."""
+        address = f"/v1/users/{viewer}"
+        for _ in range(6):
+            lowered = {"role": "builder", "disabled": True}
+            assert (await client.patch(address, headers=live.headers, json=lowered)).status_code == 200
+
+            answers = await asyncio.gather(
+                *(
+                    client.patch(address, headers=who.headers, json=change)
+                    for who, change in ((live, {"role": "admin"}), (second, {"disabled": False}))
+                )
+            )
+
+            assert sorted(answer.status_code for answer in answers) == [200, 202]
+            waiting = next(answer.json() for answer in answers if answer.status_code == 202)
+            by = live if waiting["requested_by"] == live.user_id else second
+            assert (await decide(client, by, waiting["approval_id"], "withdraw")).status_code == 200
+
 
 class TestTheOnlyAdminOfASandbox:
     async def test_invites_another_in_one_call_and_the_record_says_so(

@@ -19,6 +19,7 @@ from tests.api.user_service.conftest import (
     registration,
     service_token,
 )
+from tests.api.user_service.people import invite
 from user_service.users.roles import SCOPES_BY_ROLE, Role
 
 
@@ -147,14 +148,16 @@ class TestRegister:
 
 
 class TestRecipients:
-    async def test_are_the_addresses_of_enabled_admins_of_that_institution(
+    async def test_are_the_addresses_of_enabled_admins_of_that_institution_who_have_joined(
         self, client: httpx.AsyncClient, admin: Admin, database: sqlite3.Connection
     ) -> None:
         await register(client, email="eve@elsewhere.example")
+        invited = await invite(client, admin, email="not-here-yet@h.example", role="admin")
         for user_id, role, disabled_at in (("b", "admin", None), ("c", "viewer", None), ("d", "admin", 1)):
             database.execute(
-                "INSERT INTO users SELECT ?, institution_id, ?, ?, full_name, ?, password_hash, created_at_ms, NULL, ?, "
-                "NULL, NULL, NULL, NULL "
+                "INSERT INTO users (user_id, institution_id, email, email_key, full_name, role, password_hash, "
+                "created_at_ms, disabled_at_ms) "
+                "SELECT ?, institution_id, ?, ?, full_name, ?, password_hash, created_at_ms, ? "
                 "FROM users WHERE user_id = ?",
                 (
                     f"usr_{user_id}",
@@ -171,6 +174,7 @@ class TestRecipients:
             f"/v1/internal/institutions/{admin.institution_id}/recipients", headers=bearer(token)
         )
 
+        assert invited.status_code == 201
         assert response.status_code == 200
         assert sorted(response.json().pop("emails")) == ["ada@harbour.example", "b@h.example"]
         assert response.json()["institution_name"] == "Harbour Payments"

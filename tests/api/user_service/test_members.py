@@ -1,10 +1,14 @@
 import asyncio
 import sqlite3
+from collections import Counter
 from typing import Any
 
 import httpx
 import pytest
+from jose import jwt
 
+from common.db import Database
+from common.four_eyes import SecondPersonNeededError
 from tests.api.user_service.conftest import (
     PASSWORD,
     Admin,
@@ -26,6 +30,11 @@ from tests.api.user_service.people import (
     told_sessions,
     with_tokens,
 )
+from user_service.auth.passwords import Passwords
+from user_service.members.schemas import MemberChange
+from user_service.members.service import By, Members
+from user_service.settings import UserSettings
+from user_service.users.roles import Role
 
 
 class TestInvite:
@@ -204,6 +213,39 @@ class TestAccept:
         assert sorted(answer.status_code for answer in answers) == [200] + [401] * 19
         assert len(events(database_of_roomy, "user.joined")) == 1
 
+    @pytest.mark.parametrize(
+        ("body", "status", "role"),
+        [({"role": "viewer"}, 200, "viewer"), ({"disabled": True}, 401, "")],
+    )
+    async def test_gives_the_rights_of_the_moment_they_join(
+        self,
+        client: httpx.AsyncClient,
+        admin: Admin,
+        database: sqlite3.Connection,
+        monkeypatch: pytest.MonkeyPatch,
+        body: dict[str, Any],
+        status: int,
+        role: str,
+    ) -> None:
+        """An admin changes them while their password is hashed: no session existed that could have been ended."""
+        user_id = (await invite(client, admin, role="builder")).json()["user_id"]
+        hash_it = Passwords.hash
+
+        async def changed_meanwhile(passwords: Passwords, password: str) -> str:
+            assert (await change(client, admin, user_id, **body)).status_code == 200
+            return await hash_it(passwords, password)
+
+        monkeypatch.setattr(Passwords, "hash", changed_meanwhile)
+        response = await accept(client, newest_token(database, "invitation"))
+
+        assert response.status_code == status
+        if status == 200:
+            claims = jwt.get_unverified_claims(response.json()["access_token"])
+            assert claims["role"] == role
+            assert "score:write" not in claims["scope"]
+        else:
+            assert session_ids(database, user_id) == set()
+
     async def test_of_an_expired_invitation_is_refused(
         self, client: httpx.AsyncClient, admin: Admin, database: sqlite3.Connection
     ) -> None:
@@ -341,6 +383,65 @@ class TestInviteAgain:
 
         assert response.status_code == 409
         assert problem_type(response) == "user-disabled"
+
+    async def test_is_refused_after_three_mails_within_an_hour(
+        self, client: httpx.AsyncClient, admin: Admin, database: sqlite3.Connection
+    ) -> None:
+        user_id = (await invite(client, admin)).json()["user_id"]
+
+        answers = [
+            await client.post(f"/v1/users/{user_id}/invitation", headers=admin.headers) for _ in range(3)
+        ]
+        unused = database.execute("SELECT count(*) FROM mailed_tokens WHERE used_at_ms IS NULL").fetchone()
+        to_another = await invite(client, admin, email="eve@harbour.example")
+        database.execute(
+            "UPDATE mailed_tokens SET created_at_ms = created_at_ms - 3600000 WHERE user_id = ?", (user_id,)
+        )
+        an_hour_later = await client.post(f"/v1/users/{user_id}/invitation", headers=admin.headers)
+
+        assert [answer.status_code for answer in answers] == [202, 202, 429]
+        assert problem_type(answers[-1]) == "too-many-invitations"
+        assert 3500 < int(answers[-1].headers["retry-after"]) <= 3600
+        assert unused == (1,)
+        assert to_another.status_code == 201
+        assert an_hour_later.status_code == 202
+
+    async def test_counts_those_who_do_it_at_once(
+        self, client: httpx.AsyncClient, admin: Admin, database: sqlite3.Connection
+    ) -> None:
+        user_id = (await invite(client, admin)).json()["user_id"]
+
+        answers = await asyncio.gather(
+            *(client.post(f"/v1/users/{user_id}/invitation", headers=admin.headers) for _ in range(6))
+        )
+
+        assert Counter(answer.status_code for answer in answers) == {202: 2, 429: 4}
+        assert len(notices(database, "invitation")) == 3
+
+
+class TestManyInvitations:
+    async def test_of_one_institution_are_refused_after_a_hundred_within_a_day(
+        self, client: httpx.AsyncClient, admin: Admin, database: sqlite3.Connection
+    ) -> None:
+        other = await register(client, email="eve@elsewhere.example")
+        await invite(client, admin)
+        database.executemany(
+            "INSERT INTO mailed_tokens (token_id, user_id, purpose, created_at_ms, expires_at_ms)"
+            " SELECT ?, user_id, purpose, created_at_ms, expires_at_ms FROM mailed_tokens LIMIT 1",
+            [(f"mtk_{n}",) for n in range(99)],
+        )
+
+        refused = await invite(client, admin, email="one@harbour.example")
+        elsewhere = await invite(client, other, email="two@elsewhere.example")
+        people = (await client.get("/v1/users", headers=admin.headers)).json()["total"]
+        database.execute("UPDATE mailed_tokens SET created_at_ms = created_at_ms - 86400000")
+        a_day_later = await invite(client, admin, email="one@harbour.example")
+
+        assert (refused.status_code, problem_type(refused)) == (429, "too-many-invitations")
+        assert 86_000 < int(refused.headers["retry-after"]) <= 86_400
+        assert people == 2
+        assert elsewhere.status_code == 201
+        assert a_day_later.status_code == 201
 
 
 class TestRead:
@@ -612,6 +713,23 @@ class TestLastAdmin:
         response = await change(client, other, admin.user_id, role="viewer")
 
         assert response.status_code == 200
+
+
+class TestMakingALeader:
+    async def test_is_refused_by_members_themselves_unless_it_was_approved(
+        self, client: httpx.AsyncClient, admin: Admin, settings: UserSettings
+    ) -> None:
+        user_id = (await invite(client, admin)).json()["user_id"]
+        who, promoting = By(admin.user_id, admin.institution_id), MemberChange(role=Role.ADMIN)
+        opened = Database(settings.database_url)
+
+        async with opened.sessions.begin() as session:
+            with pytest.raises(SecondPersonNeededError):
+                await Members().change(session, who, user_id, promoting, now_ms=1)
+            made = await Members().change(session, who, user_id, promoting, now_ms=1, approved=True)
+        await opened.engine.dispose()
+
+        assert made.role is Role.ADMIN
 
 
 class TestChange:

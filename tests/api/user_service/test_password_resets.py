@@ -1,10 +1,10 @@
 import asyncio
 import sqlite3
+from collections.abc import AsyncIterator
 from contextlib import closing
 
 import httpx
 import pytest
-from sqlalchemy.exc import IntegrityError
 
 from common.app import create_app
 from common.clock import epoch_ms
@@ -29,7 +29,8 @@ from tests.api.user_service.people import (
     until_tasks_are_done,
 )
 from tests.asgi import open_app
-from user_service.account_tasks.service import AccountTasks
+from tests.waiting import eventually
+from user_service.account_tasks.service import MAX_TRIES, AccountTasks
 from user_service.main import SERVICE
 from user_service.settings import UserSettings
 
@@ -46,6 +47,20 @@ async def asked_token(client: httpx.AsyncClient, admin: Admin, database: sqlite3
     await ask(client, admin.email)
     await until_notices(database, "password_reset", 1)
     return newest_token(database, "password_reset")
+
+
+def add_reset(database: sqlite3.Connection, task_id: str, of: Admin, *, due_at_ms: int = 1) -> None:
+    database.execute(
+        "INSERT INTO account_tasks VALUES (?, 'reset', ?, 1, 0, ?)", (task_id, of.user_id, due_at_ms)
+    )
+
+
+@pytest.fixture
+async def tasks(settings: UserSettings, client: httpx.AsyncClient) -> AsyncIterator[AccountTasks]:
+    """The work beside the requests, over the running service's database."""
+    opened = Database(settings.database_url)
+    yield AccountTasks(opened)
+    await opened.engine.dispose()
 
 
 class TestAsk:
@@ -139,7 +154,7 @@ class TestMailing:
         async with open_app(create_app(SERVICE, settings)) as client:
             admin = await register(client)
         with closing(sqlite3.connect(file_of(settings), isolation_level=None)) as database:
-            database.execute("INSERT INTO account_tasks VALUES ('tsk_1', 'reset', ?, 1)", (admin.user_id,))
+            add_reset(database, "tsk_1", admin)
 
             async with open_app(create_app(SERVICE, settings)):
                 (notice,) = await until_notices(database, "password_reset", 1)
@@ -152,17 +167,43 @@ class TestMailing:
         database.execute(
             "CREATE TRIGGER full BEFORE INSERT ON identity_events BEGIN SELECT RAISE(ABORT, 'full'); END"
         )
-        database.execute("INSERT INTO account_tasks VALUES ('tsk_1', 'reset', ?, 1)", (admin.user_id,))
-        opened = Database(settings.database_url)
+        add_reset(database, "tsk_1", admin)
 
-        with pytest.raises(IntegrityError, match="full"):
-            await AccountTasks(opened).do_some(now_ms=epoch_ms())
+        async def failed() -> bool:
+            (failures,) = database.execute("SELECT failures FROM account_tasks").fetchone()
+            return bool(failures)
 
-        await opened.engine.dispose()
+        await eventually(failed)
         assert database.execute("SELECT task_id FROM account_tasks").fetchall() == [("tsk_1",)]
         assert notices(database, "password_reset") == []
         database.execute("DROP TRIGGER full")
         assert len(await until_notices(database, "password_reset", 1)) == 1
+
+    async def test_that_fails_keeps_no_other_waiting_and_is_given_up_in_the_end(
+        self, client: httpx.AsyncClient, database: sqlite3.Connection, tasks: AccountTasks
+    ) -> None:
+        bad, good = [await register(client, email=f"{name}@harbour.example") for name in ("bad", "good")]
+        database.execute(
+            "CREATE TRIGGER full BEFORE INSERT ON identity_events WHEN NEW.institution_id = "
+            f"'{bad.institution_id}' BEGIN SELECT RAISE(ABORT, 'full'); END"
+        )
+        later_ms = epoch_ms() + 86_400_000  # the running service's own worker does not touch them
+        add_reset(database, "tsk_1", bad, due_at_ms=later_ms)
+        add_reset(database, "tsk_2", good, due_at_ms=later_ms)
+
+        assert await tasks.do_some(now_ms=later_ms) == 2
+        left = database.execute("SELECT task_id, failures FROM account_tasks").fetchall()
+        (mailed,) = notices(database, "password_reset")
+        too_early = await tasks.do_some(now_ms=later_ms)
+        tried = 1
+        while await tasks.do_some(now_ms=later_ms + tried * 3_600_000):
+            tried += 1
+
+        assert left == [("tsk_1", 1)]
+        assert mailed["recipients"] == ["good@harbour.example"]
+        assert too_early == 0
+        assert tried == MAX_TRIES
+        assert database.execute("SELECT task_id FROM account_tasks").fetchall() == []
 
 
 class TestConfirm:

@@ -11,6 +11,7 @@ import psycopg
 import pytest
 
 from common.app import create_app
+from tests.api.user_service.appointed import join, register_live
 from tests.api.user_service.conftest import Admin, log_in, refresh, register
 from tests.api.user_service.people import PASSPHRASE, accept, change, code_of, invite, keys
 from tests.asgi import open_app
@@ -169,6 +170,39 @@ class TestAtOnce:
                 both[0].delete(f"/v1/users/{user_id}/sessions", headers=admin.headers),
             )
             assert [answer.status_code for answer in answers] == [204] * 8 + [200, 204]
+
+    async def test_requests_for_a_second_person_and_changes_of_people_do_not_either(
+        self, both: Both, settings: UserSettings, postgres_url: str
+    ) -> None:
+        chosen = settings.model_copy(update={"database_url": postgres_url})
+        live = await register_live(both[0])
+        second = await join(both[0], chosen, "sam@quay.example", institution_id=live.institution_id)
+        member = await join(both[0], chosen, "tom@quay.example", institution_id=live.institution_id)
+        lowered = await change(both[0], live, member.user_id, role="viewer")
+        assert lowered.status_code == 200
+
+        for _ in range(6):
+            asked = await change(both[0], live, member.user_id, role="admin")
+            approval = f"/v1/approvals/{asked.json()['approval_id']}"
+            answers = await asyncio.gather(
+                both[1].post(f"{approval}/approve", headers=second.headers),
+                change(both[0], live, member.user_id, role="builder"),
+                change(both[1], second, member.user_id, role="analyst"),
+                invite(both[0], live, email="new@quay.example", role="admin"),
+                *(log_in(both[n % 2], member) for n in range(4)),
+            )
+            statuses = [answer.status_code for answer in answers]
+            assert statuses[:4] == [200, 200, 200, 202]
+            assert set(statuses[4:]) <= {200, 401}
+            waiting = f"/v1/approvals/{answers[3].json()['approval_id']}"
+            others = await asyncio.gather(
+                both[0].post(f"{waiting}/withdraw", headers=live.headers),
+                change(both[1], second, member.user_id, role="viewer"),
+                change(both[0], live, member.user_id, disabled=True),
+            )
+            assert [answer.status_code for answer in others] == [200, 200, 200]
+            enabled = await change(both[0], live, member.user_id, disabled=False)
+            assert enabled.status_code == 200
 
     async def test_events_are_numbered_without_gaps(self, both: Both, postgres_url: str) -> None:
         admins = [await register(both[0], email=f"ada{n}@harbour.example") for n in range(2)]

@@ -51,7 +51,7 @@ async def holding_an_institution(session: AsyncSession) -> None:
 
 
 async def somebody_who_joins(session: AsyncSession) -> None:
-    forged = a_user("new_ins_a", of=MINE)
+    forged = a_user("new_ins_a", of=MINE, joined=False)
 
     assert not await members.join(session, forged, password_hash="x", full_name="x", now_ms=3)
 
@@ -78,7 +78,8 @@ async def mailed_tokens_that_are_spent(session: AsyncSession) -> None:
 async def mailed_tokens_that_are_counted(session: AsyncSession) -> None:
     forged = a_user("usr_ins_a", of=MINE)
 
-    assert await auth.count_mailed_tokens(session, forged, RESET, since_ms=0) == 0
+    assert (await auth.mailed_tokens_of(session, forged, RESET, since_ms=0)).count == 0
+    assert (await auth.mailed_tokens_in(session, MINE, RESET, since_ms=0)).count == 1
 
 
 async def a_code_of_a_second_factor(session: AsyncSession) -> None:

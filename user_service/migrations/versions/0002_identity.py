@@ -86,6 +86,8 @@ def _add_credentials() -> None:
         sa.Column("kind", sa.String(16), nullable=False),
         sa.Column("user_id", sa.String(64), sa.ForeignKey("users.user_id", ondelete="CASCADE")),
         sa.Column("asked_at_ms", sa.BigInteger, nullable=False),
+        sa.Column("failures", sa.Integer, nullable=False),
+        sa.Column("due_at_ms", sa.BigInteger, nullable=False),
     )
     op.create_table(
         "api_keys",
