@@ -29,6 +29,7 @@ from ai_service.scoring.loading import Scoring, load_scoring
 from ai_service.scoring.publisher import Publisher
 from ai_service.scoring.recovery import SnapshotKeeper, restore_velocity
 from ai_service.scoring.redelivery import relays
+from ai_service.scoring.replays import Replays
 from ai_service.scoring.service import TransactionScorer
 from ai_service.scoring.tables import outbox
 from ai_service.settings import AiSettings
@@ -152,6 +153,7 @@ async def _scorer(
         deciding,
         publisher,
         usage,
+        Replays(threads.reader, publisher),
         max_waiting=settings.max_waiting,
     )
     return scorer, rates

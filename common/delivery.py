@@ -18,6 +18,7 @@ from common.http import CONNECT_S, MAX_ANSWER_BYTES
 
 PIECE_BYTES = 262_144
 _ACCEPTED = 202
+_UNAUTHENTICATED = "status 401"
 _REFUSALS = frozenset({400, 409, 413, 422})
 
 
@@ -80,11 +81,12 @@ async def deliver(
     target: str,
     body: bytes,
     headers: Callable[[], dict[str, str]],
+    refused: Callable[[], None] | None = None,
     circuit: Circuit | None = None,
 ) -> Delivery:
     """Post JSON `body` and report what became of it; never raises for anything the network can do.
 
-    While `circuit` is open nothing is sent; else it is told how the call went. Closing it is left to somebody who
+    `refused` is called when those headers let nobody in. While `circuit` is open nothing is sent; else it is told how the call went. Closing it is left to somebody who
     has the time to find out.
     """
     if circuit is not None and circuit.is_open:
@@ -94,6 +96,8 @@ async def deliver(
     except PlatformError as error:  # nothing is sent, so the circuit learns nothing
         return Delivery(target, delivered=False, error=type(error).__name__)
     delivery = await _posted(client, path, target=target, body=body, headers=all_headers)
+    if refused is not None and delivery.error == _UNAUTHENTICATED:
+        refused()
     if circuit is not None:
         if delivery.delivered or delivery.refused:
             circuit.succeeded()

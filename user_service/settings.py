@@ -91,11 +91,12 @@ class UserSettings(ServiceSettings):
         SecretStr(""), description="not used here: user_service signs its own token"
     )
     frontend_api_key: ConfiguredApiKey = Field(
-        SecretStr(""), description="API key that may score, made at the first start; empty: none is made"
+        SecretStr(""),
+        description="API key that may score, made at the start; empty: there is none, and the one before ends",
     )
     admin_api_key: ConfiguredApiKey = Field(
         SecretStr(""),
-        description="API key with every scope a key may have, made at the first start; empty: none is made",
+        description="API key with every scope a key may have, made at the start; empty: there is none, and the one before ends",
     )
     api_keys_institution: Text = Field(
         "Default",

@@ -30,5 +30,6 @@ class AlertClient:
             target=TARGET,
             body=body,
             headers=self._tokens.header,
+            refused=self._tokens.was_refused,
             circuit=self._circuit,
         )

@@ -1,7 +1,7 @@
 """Looks up what was decided: one decision, explained on request, and pages of transactions."""
 
 from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from pathlib import Path
 
 from ai_service.ml.predictor import FraudModel
@@ -50,7 +50,7 @@ class DecisionHistory:
         found = await self.reader.run(lambda c: repository.find_decision(c, institution_id, decision_id))
         if found is None:
             raise NotFoundError
-        found = _without(found, told)
+        found = found.without(told)
         scored = found.scored()
         if not explain or scored.signals is not None:
             return scored
@@ -86,15 +86,9 @@ class DecisionHistory:
 
 
 def _page(rows: Sequence[AlreadySaved], told: frozenset[tuple[str, str]], *, limit: int) -> bytes:
-    items = tuple(_summary(_without(row, told)) for row in rows[:limit])
+    items = tuple(_summary(row.without(told)) for row in rows[:limit])
     cursor = to_cursor(items[-1].decision.decision_sequence) if len(rows) > limit else None
     return TransactionPage(items=items, next_cursor=cursor).model_dump_json().encode()
-
-
-def _without(found: AlreadySaved, told: frozenset[tuple[str, str]]) -> AlreadySaved:
-    """Take what was told lately out of what is pending."""
-    pending = frozenset(target for target in found.pending if (target, found.decision_id) not in told)
-    return replace(found, pending=pending)
 
 
 def _summary(row: AlreadySaved) -> TransactionSummary:

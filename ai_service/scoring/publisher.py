@@ -151,7 +151,12 @@ def _answer(
         return _made(draft.answer, deliveries, replayed=False)
     if entry.body_sha256 != draft.body_sha256:
         return TransactionIdReusedError()
-    return _made(entry.answer, entry.deliveries, replayed=True)
+    return replay_of(entry)
+
+
+def replay_of(saved: AlreadySaved) -> Answer:
+    """Return what a transaction that was decided before is answered."""
+    return _made(saved.answer, saved.deliveries, replayed=True)
 
 
 def _made(answer: Mapping[str, Any], deliveries: Deliveries, *, replayed: bool) -> Answer:

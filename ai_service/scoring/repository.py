@@ -1,14 +1,14 @@
 """Decisions in the database: one commit for a batch, and the questions asked of them later."""
 
-from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from collections.abc import Collection, Iterator, Sequence
+from dataclasses import dataclass, replace
 from typing import Any
 
 from sqlalchemy import Connection, Select, select, tuple_
 
 from ai_service.clients.alerts import TARGET as ALERT
 from ai_service.scoring.record import parse_record, scored_transaction
-from ai_service.scoring.tables import decision_sequences, decisions, outbox
+from ai_service.scoring.tables import decision_sequences, decisions, idempotency_keys, outbox
 from common.clients.logs import TARGET as AUDIT
 from common.contracts.decisions import Deliveries, DeliveryStatus, ScoredTransaction
 from common.outbox import Outbox
@@ -40,6 +40,11 @@ class AlreadySaved:
         alert = self._status(ALERT) if self.flagged else DeliveryStatus.NOT_NEEDED
         return Deliveries(alert=alert, audit=self._status(AUDIT))
 
+    def without(self, told: Collection[tuple[str, str]]) -> "AlreadySaved":
+        """Take (target, decision id) pairs that were told lately out of what is pending."""
+        pending = frozenset(target for target in self.pending if (target, self.decision_id) not in told)
+        return replace(self, pending=pending)
+
     def scored(self) -> ScoredTransaction:
         """Return the saved answer, with who has been told by now."""
         return scored_transaction(self.answer, self.deliveries)
@@ -69,6 +74,22 @@ def find_decision(connection: Connection, institution_id: str, decision_id: str)
         return None
     pending = pending_targets(connection, [decision_id]).get(decision_id, frozenset())
     return AlreadySaved(decision_id, "", row.record, row.flagged, pending)
+
+
+def find_by_transaction(
+    connection: Connection, institution_id: str, transaction_id: str
+) -> AlreadySaved | None:
+    """Return the decision about one transaction of an institution."""
+    query = (
+        select(idempotency_keys, decisions.c.record, decisions.c.flagged)
+        .join(decisions, decisions.c.decision_id == idempotency_keys.c.decision_id)
+        .where(idempotency_keys.c.transaction_id == transaction_id)
+    )
+    row = connection.execute(of_tenant(institution_id, query)).one_or_none()
+    if row is None:
+        return None
+    pending = pending_targets(connection, [row.decision_id]).get(row.decision_id, frozenset())
+    return AlreadySaved(row.decision_id, row.body_sha256, row.record, row.flagged, pending)
 
 
 def list_decisions(

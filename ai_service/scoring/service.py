@@ -9,7 +9,8 @@ from ai_service.scoring.enrichment import Enrichment
 from ai_service.scoring.in_flight import Answer, InFlight
 from ai_service.scoring.publisher import Publisher
 from ai_service.scoring.record import Draft
-from ai_service.usage.service import UsageMeter
+from ai_service.scoring.replays import Replays
+from ai_service.usage.service import QuotaExceededError, UsageMeter
 from common.admission import Admission
 from common.auth.principal import Principal
 from common.batches import Batches, Results
@@ -27,6 +28,7 @@ class TransactionScorer:
         deciding: Deciding,
         publisher: Publisher,
         usage: UsageMeter,
+        replays: Replays,
         *,
         max_waiting: int,
     ) -> None:
@@ -36,6 +38,7 @@ class TransactionScorer:
         self._enrichment = enrichment
         self._deciding = deciding
         self._usage = usage
+        self._replays = replays
         self._batches: Batches[Located, Answer] = Batches(
             self._decide_save_tell, name="decisions", max_batch=MAX_TOGETHER, max_waiting=max_waiting
         )
@@ -50,14 +53,26 @@ class TransactionScorer:
         """
         if running := self._in_flight.find(caller.institution_id, transaction):  # the same id is being scored
             return await running
+        try:
+            place = self._usage.place(caller.institution_id, now=now)
+        except QuotaExceededError:
+            if replay := await self._decided_before(transaction, caller):
+                return replay
+            self._usage.refused()
+            raise
         with (
-            self._usage.place(caller.institution_id, now=now),
+            place,
             self.admission.place(),
             self._in_flight.entry(caller.institution_id, transaction) as entry,
         ):
             accepted = self._enrichment.accept(transaction, caller, now=now, request_id=request_id)
             location = await self._enrichment.locate(accepted)
             return entry.set(await self._batches.submit((accepted, location)))
+
+    async def _decided_before(self, transaction: Transaction, caller: Principal) -> Answer | None:
+        """Return the answer to a repeat, which costs nothing of the quota; None for what is new."""
+        with self.admission.place():
+            return await self._replays.find(caller.institution_id, transaction)
 
     async def _decide_save_tell(
         self, waiting: Sequence[Located]

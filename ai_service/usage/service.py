@@ -89,6 +89,10 @@ class UsageMeter:
         self._hold(institution_id, quota, now)
         return _Place(self._held, institution_id)
 
+    def refused(self) -> None:
+        """Count a request that was refused because no place was left."""
+        REFUSED.labels("month").inc()
+
     def report(self, institution_id: str, *, now: datetime) -> UsageReport:
         """Return what an institution has used; raises `UnavailableError` while it is not known what it may use."""
         allowance = self._allowances.allowance(institution_id)
@@ -113,7 +117,6 @@ class UsageMeter:
     def _hold(self, institution_id: str, quota: int, now: datetime) -> None:
         used, held = self._used.get((institution_id, month_of(now)), 0), self._held.get(institution_id, 0)
         if used + held >= quota:
-            REFUSED.labels("month").inc()
             if used >= quota:
                 raise QuotaExceededError(retry_after_s=seconds_left(now))
             # those who hold the last ones may fail, or turn out to be repeats

@@ -72,6 +72,8 @@ class AccessFeedClient:
             _log.warning("access.without_end")
         except _FAILURES as error:
             _log.warning("access.not_read", error=type(error).__name__)
+            if _is_unauthenticated(error):
+                self._tokens.was_refused()
         return False
 
     async def tell_uses(self) -> bool:
@@ -103,6 +105,10 @@ class AccessFeedClient:
         response.raise_for_status()
         feed = AccessFeed.model_validate_json(response.content)
         return self.state.apply(feed, as_of=asked, now=epoch_ms() // 1000)
+
+
+def _is_unauthenticated(error: Exception) -> bool:
+    return isinstance(error, httpx.HTTPStatusError) and error.response.status_code == 401
 
 
 def _size(state: AccessState, what: str) -> int:

@@ -12,7 +12,7 @@ from common.auth.principal import Principal, UnauthenticatedError
 from common.contracts.tokens import Scope, TokenUse
 from common.errors import UnavailableError
 from common.logging import add_facts
-from common.rate_limits.limiting import RateLimits, count_unauthenticated
+from common.rate_limits.limiting import RateLimits, count_later, count_unauthenticated
 
 _bearer = HTTPBearer(auto_error=False, bearerFormat="JWT", description="An access token from user_service")
 _api_key = APIKeyHeader(
@@ -34,25 +34,12 @@ async def identify(
     if known is not None:
         return known
     limits: RateLimits = request.state.rate_limits
-    if _are_known(request, credentials, api_key):
+    with limits.credentials(request):
         principal = await _verified(request, credentials, api_key)
-    else:
-        with limits.unknown_credentials(request):
-            principal = await _verified(request, credentials, api_key)
     request.scope[_IDENTIFIED] = principal
     add_facts(caller=principal.subject)
     limits.count_caller(request.scope, principal)
     return principal
-
-
-def _are_known(
-    request: Request, credentials: HTTPAuthorizationCredentials | None, api_key: str | None
-) -> bool:
-    """Whether these credentials were good before: guessing others from the same address does not spoil them."""
-    verifier: TokenVerifier = request.state.token_verifier
-    if credentials is not None:
-        return verifier.remembered(credentials.credentials) is not None
-    return api_key is not None and verifier.holder_of(api_key.encode("latin-1")) is not None
 
 
 async def _verified(
@@ -124,13 +111,13 @@ def admission(dependant: Dependant) -> Callable[[Request], Awaitable[None]]:
     """Return what lets a request through to a route, by all that its dependencies ask of the caller.
 
     FastAPI reads a body before it calls any dependency; a route that calls this first reads it for nobody else. A
-    route that asks nothing of the caller counts its requests by client address.
+    route that asks nothing of the caller counts its requests by client address, unless it does so by itself.
     """
     calls = set(_calls(dependant))
     checks: list[Callable[[Request], Awaitable[object]]] = [
         call.admit for call in calls if isinstance(call, Requirement)
     ]
-    if not checks:
+    if not checks and count_later not in calls:
         checks = [caller_of if authenticate in calls else count_unauthenticated]
 
     async def admit(request: Request) -> None:

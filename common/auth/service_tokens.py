@@ -2,6 +2,7 @@
 
 import asyncio
 import time
+from contextlib import suppress
 from typing import Protocol
 
 import httpx
@@ -21,6 +22,11 @@ class TokenSource(Protocol):
 
     def header(self) -> dict[str, str]:
         """Return the Authorization header; raises `PlatformError` when there is none to show."""
+        ...
+
+    def was_refused(self) -> None:
+        """Learn that the token at hand was answered with a 401, so that another one is due."""
+        ...
 
 
 class ServiceTokens:
@@ -31,7 +37,9 @@ class ServiceTokens:
         self._credentials = credentials
         self._token = ""
         self._expires = self._renew_at = float("-inf")
+        self._asked = float("-inf")
         self._first = asyncio.Event()
+        self._wanted = asyncio.Event()
         self._refusals = 0
 
     @property
@@ -54,15 +62,26 @@ class ServiceTokens:
             raise UnavailableError("There is no service token yet.")
         return {"Authorization": f"Bearer {self._token}"}
 
+    def was_refused(self) -> None:
+        """Let `keep_fresh` fetch another token at once, ten seconds after the last time at the earliest.
+
+        Keys that sign tokens may end before the tokens do: then this is how a service learns of it.
+        """
+        if time.monotonic() - self._asked >= MAX_RETRY_S:
+            self._wanted.set()
+
     async def keep_fresh(self) -> None:
-        """Fetch a token now and at half of each one's life; runs until cancelled."""
+        """Fetch a token now, at half of each one's life, and when one was refused; runs until cancelled."""
         while True:
+            self._wanted.clear()
             await self.renew()
-            await asyncio.sleep(self.next_try_s)
+            with suppress(TimeoutError):
+                async with asyncio.timeout(self.next_try_s):
+                    await self._wanted.wait()
 
     async def renew(self) -> bool:
         """Fetch a token once; return whether that worked."""
-        asked = time.monotonic()
+        asked = self._asked = time.monotonic()
         body = {
             "client_id": self._credentials.client_id,
             "client_secret": self._credentials.client_secret.get_secret_value(),

@@ -32,5 +32,6 @@ class LogClient:
             target=TARGET,
             body=body,
             headers=self._tokens.header,
+            refused=self._tokens.was_refused,
             circuit=self._circuit,
         )

@@ -22,4 +22,11 @@ class NoticeClient:
         if not notices:
             return Delivery(TARGET, delivered=True)
         body = NoticeBatch(notices=tuple(notices)).model_dump_json().encode()
-        return await deliver(self._client, PATH, target=TARGET, body=body, headers=self._tokens.header)
+        return await deliver(
+            self._client,
+            PATH,
+            target=TARGET,
+            body=body,
+            headers=self._tokens.header,
+            refused=self._tokens.was_refused,
+        )

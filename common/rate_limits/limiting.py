@@ -54,8 +54,8 @@ class RateLimits:
     """The limits of one service, counted in this process.
 
     An unauthenticated request counts against the client's address. So does one whose credentials are refused, against
-    a bound of its own; once that is spent, credentials that were not verified before are not looked at, those that
-    were stay good. An authenticated request counts against its caller and its institution.
+    a bound of its own; good credentials spend nothing of it and always get in, also when others behind the same
+    address have spent it. An authenticated request counts against its caller and its institution.
     """
 
     def __init__(
@@ -72,6 +72,7 @@ class RateLimits:
         self._limiter = SlidingWindowCounterRateLimiter(self._addresses)
         self._unauthenticated = RateLimitItemPerMinute(unauthenticated_per_minute, namespace="address")
         self._failures = RateLimitItemPerMinute(failures_per_minute, namespace="failures")
+        self._secrets = RateLimitItemPerMinute(unauthenticated_per_minute, namespace="secrets")
 
     def count_unauthenticated(self, request: Request) -> None:
         """Count a request that needs no authentication; raises `RateLimitedError`."""
@@ -82,18 +83,27 @@ class RateLimits:
             raise _refusal(_policy(self._unauthenticated), window)
 
     @contextmanager
-    def unknown_credentials(self, request: Request) -> Iterator[None]:
-        """Verify credentials that were not verified before in this block; raises `RateLimitedError`.
+    def credentials(self, request: Request) -> Iterator[None]:
+        """Verify credentials in this block: an `UnauthenticatedError` that leaves it is counted.
 
-        An `UnauthenticatedError` that leaves the block is counted.
+        One too many is a `RateLimitedError` instead.
         """
-        key = _client(request)
-        if not self._limiter.test(self._failures, key):
-            raise _refusal(_policy(self._failures), self._state(request, self._failures, key))
         try:
             yield
         except UnauthenticatedError:
-            self._limiter.hit(self._failures, key)
+            self._count_failure(request, self._failures, _client(request))
+            raise
+
+    @contextmanager
+    def service_secret(self, request: Request, client_id: str) -> Iterator[None]:
+        """Do the same for the secret of one of our services: each has a bound of its own at each address.
+
+        Nothing that others send from the same address keeps it from its token.
+        """
+        try:
+            yield
+        except UnauthenticatedError:
+            self._count_failure(request, self._secrets, f"{client_id}/{_client(request)}")
             raise
 
     def count_caller(self, scope: MutableMapping[str, Any], caller: Principal) -> None:
@@ -124,6 +134,10 @@ class RateLimits:
             scope[RATE_LIMITS] = ((b"ratelimit-policy", described), (b"ratelimit", stated % found))
             raise _refusal(*windows[left >= 0])
 
+    def _count_failure(self, request: Request, item: RateLimitItem, key: str) -> None:
+        if not self._limiter.hit(item, key):
+            raise _refusal(_policy(item), self._state(request, item, key)) from None
+
     def _state(self, request: Request, item: RateLimitItem, key: str) -> Window:
         """Let the answer say what is left to a client address."""
         policy = _policy(item)
@@ -141,6 +155,10 @@ async def count_unauthenticated(request: Request) -> None:
     """Count a request to a route that asks for no authentication; raises `RateLimitedError`."""
     limits: RateLimits = request.state.rate_limits
     limits.count_unauthenticated(request)
+
+
+async def count_later(request: Request) -> None:
+    """Mark a route that asks for no authentication and counts what it refuses by itself."""
 
 
 def _client(request: Request) -> str:

@@ -1,4 +1,4 @@
-"""API keys that the operator gives in the settings: made at the first start, replaced when the setting changes."""
+"""API keys that the operator gives in the settings: made at the first start, ended when the setting changes."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass, field
@@ -15,8 +15,10 @@ from common.contracts.tokens import API_KEY_SCOPES, Scope
 from common.db import Database
 from common.ids import new_id
 from user_service.access.repository import Subject, note_change
+from user_service.access.service import has_ended
 from user_service.api_keys import repository
-from user_service.api_keys.service import ApiKeys, end_key
+from user_service.api_keys.service import ApiKeys, add_key
+from user_service.api_keys.tables import ApiKeyRow
 from user_service.api_keys.texts import NewKey
 from user_service.derived_keys import keyed_digest
 from user_service.events.recording import SYSTEM, Action, Event, record
@@ -24,6 +26,8 @@ from user_service.institutions import repository as institutions
 from user_service.institutions.tables import InstitutionRow
 from user_service.settings import UserSettings
 
+SETTINGS = "settings:"
+Changes = list[tuple[Subject, str]]
 _log = structlog.get_logger()
 
 
@@ -38,55 +42,92 @@ class ConfiguredKey:
     @property
     def made_by(self) -> str:
         """Return by what its rows are found again."""
-        return f"settings:{self.name}"
+        return SETTINGS + self.name
+
+    @property
+    def is_set(self) -> bool:
+        """Whether the settings give it."""
+        return bool(self.text.get_secret_value())
 
 
 @dataclass(frozen=True)
 class ConfiguredKeys:
-    """Brings the database in line with the settings."""
+    """Brings the database in line with the settings: what they name works, what they named before does not.
+
+    A key that a person has revoked or replaced stays as it is.
+    """
 
     database: Database
     api_keys: ApiKeys
     settings: UserSettings = field(repr=False)
 
     async def ensure(self, *, now_ms: int) -> None:
-        """Make, replace or leave each key; two processes that start together come to the same."""
-        for key in _asked_for(self.settings):
-            try:
-                await self._ensure(key, now_ms=now_ms)
-            except IntegrityError:  # the other process was first
-                await self._ensure(key, now_ms=now_ms)
+        """Make, restore, end or leave each key; two processes that start together come to the same."""
+        try:
+            await self._ensure(now_ms=now_ms)
+        except IntegrityError:  # the other process was first
+            await self._ensure(now_ms=now_ms)
 
-    async def _ensure(self, key: ConfiguredKey, *, now_ms: int) -> None:
+    async def _ensure(self, *, now_ms: int) -> None:
+        wanted = {self._digest(key): key for key in _configured(self.settings) if key.is_set}
         async with self.database.sessions.begin() as session:
-            digest = keyed_digest(self.api_keys.hash_key, key.text.get_secret_value())
-            former = [
-                row
-                for row in await repository.made_by(session, key.made_by, now_ms=now_ms)
-                if row.digest != digest
-            ]
-            found = await repository.find_by_digest(session, digest)
-            if found is not None and found[0].revoked_at_ms is not None:
-                _log.warning("configured_key.revoked", name=key.name, key_id=found[0].key_id)
-            elif found is None:
-                await self._make(session, key, now_ms=now_ms)
-            for row in former:
-                owner = await institutions.find_institution(session, row.institution_id)
-                assert owner is not None  # noqa: S101 - a foreign key
-                await end_key(session, row, owner.as_contract(), actor=SYSTEM, now_ms=now_ms)
-                _log.info("configured_key.ended", name=key.name, key_id=row.key_id)
+            changes: Changes = []
+            for key in _configured(self.settings):
+                for row in await repository.made_by(session, key.made_by, now_ms=now_ms):
+                    if row.digest not in wanted:
+                        changes += await self._end(session, key, row, now_ms=now_ms)
+            for digest, key in wanted.items():
+                found = await repository.find_by_digest(session, digest)
+                if found is None:
+                    changes += await self._make(session, key, now_ms=now_ms)
+                else:
+                    changes += await self._restore(session, key, *found, now_ms=now_ms)
+            for kind, subject_id in changes:  # after all events, as `note_change` asks
+                await note_change(session, kind, subject_id)
 
-    async def _make(self, session: AsyncSession, key: ConfiguredKey, *, now_ms: int) -> None:
-        owner = await self._institution(session, now_ms=now_ms)
+    def _digest(self, key: ConfiguredKey) -> str:
+        return keyed_digest(self.api_keys.hash_key, key.text.get_secret_value())
+
+    async def _end(
+        self, session: AsyncSession, key: ConfiguredKey, row: ApiKeyRow, *, now_ms: int
+    ) -> Changes:
+        owner = await institutions.find_institution(session, row.institution_id)
+        assert owner is not None  # noqa: S101 - a foreign key
+        if not await repository.expire_key(session, row, now_ms=now_ms):
+            return []
+        event = Event(Action.API_KEY_REVOKED, SYSTEM, "api_key", row.key_id, {"by": "settings"})
+        await record(session, owner.as_contract(), event, now_ms=now_ms)
+        _log.info("configured_key.ended", name=key.name, key_id=row.key_id)
+        return [(Subject.API_KEY, row.key_id)]
+
+    async def _restore(
+        self, session: AsyncSession, key: ConfiguredKey, row: ApiKeyRow, owner: InstitutionRow, *, now_ms: int
+    ) -> Changes:
+        """Let a key of the settings work again, or under its other name; one that a person has ended does not."""
+        scopes = " ".join(scope.value for scope in key.scopes)
+        if row.created_by.startswith(SETTINGS) and await repository.restore_key(
+            session, row, name=key.name, scopes=scopes, made_by=key.made_by
+        ):
+            event = Event(Action.API_KEY_RESTORED, SYSTEM, "api_key", row.key_id, {"scopes": scopes.split()})
+            await record(session, owner.as_contract(), event, now_ms=now_ms)
+            _log.info("configured_key.restored", name=key.name, key_id=row.key_id)
+            return [(Subject.API_KEY, row.key_id)]
+        if has_ended(row, now_ms=now_ms):
+            _log.warning("configured_key.revoked", name=key.name, key_id=row.key_id)
+        return []
+
+    async def _make(self, session: AsyncSession, key: ConfiguredKey, *, now_ms: int) -> Changes:
+        owner, changes = await self._institution(session, now_ms=now_ms)
         made = NewKey(new_id("key"), key.text.get_secret_value())
         row = self.api_keys.row(made, owner.institution_id, key.name, key.scopes)
         row.created_by, row.created_at_ms = key.made_by, now_ms
-        await self.api_keys.store(session, row, owner, actor=SYSTEM, now_ms=now_ms)
+        await add_key(session, row, owner, actor=SYSTEM, now_ms=now_ms)
         _log.info(
             "configured_key.made", name=key.name, key_id=row.key_id, institution_id=owner.institution_id
         )
+        return [*changes, (Subject.API_KEY, row.key_id)]
 
-    async def _institution(self, session: AsyncSession, *, now_ms: int) -> Institution:
+    async def _institution(self, session: AsyncSession, *, now_ms: int) -> tuple[Institution, Changes]:
         """Return the institution that the settings name: by its id, or one that is made for that name alone.
 
         Names are not unique, and anybody may register one: the keys must not end up with a stranger of that name.
@@ -96,7 +137,7 @@ class ConfiguredKeys:
         for institution_id in (named, own_id):
             found = await institutions.find_institution(session, institution_id)
             if found is not None:
-                return found.as_contract()
+                return found.as_contract(), []
         row = InstitutionRow(
             institution_id=own_id,
             name=named,
@@ -109,14 +150,12 @@ class ConfiguredKeys:
         await institutions.add_institution(session, row)
         event = Event(Action.INSTITUTION_REGISTERED, SYSTEM, "institution", own_id)
         await record(session, row.as_contract(), event, now_ms=now_ms)
-        await note_change(session, Subject.INSTITUTION, own_id)
         _log.info("institution.registered", institution_id=own_id, mode=row.mode)
-        return row.as_contract()
+        return row.as_contract(), [(Subject.INSTITUTION, own_id)]
 
 
-def _asked_for(settings: UserSettings) -> list[ConfiguredKey]:
-    keys = [
+def _configured(settings: UserSettings) -> list[ConfiguredKey]:
+    return [
         ConfiguredKey("frontend", settings.frontend_api_key, (Scope.SCORE_WRITE,)),
         ConfiguredKey("admin", settings.admin_api_key, API_KEY_SCOPES),
     ]
-    return [key for key in keys if key.text.get_secret_value()]

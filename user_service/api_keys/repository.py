@@ -69,6 +69,28 @@ async def replace_key(
     )
 
 
+async def expire_key(session: AsyncSession, key: ApiKeyRow, *, now_ms: int) -> bool:
+    """End a key so that it can be restored; False when it does not work."""
+    works = and_(ApiKeyRow.key_id == key.key_id, _works(now_ms))
+    return await _change(session, key.institution_id, works, expires_at_ms=now_ms)
+
+
+async def restore_key(session: AsyncSession, key: ApiKeyRow, *, name: str, scopes: str, made_by: str) -> bool:
+    """Let a key of the settings work under a name; False when it does already, or a person has ended it."""
+    other = or_(ApiKeyRow.expires_at_ms.is_not(None), ApiKeyRow.created_by != made_by)
+    ended_by_nobody = and_(ApiKeyRow.revoked_at_ms.is_(None), ApiKeyRow.replaced_by.is_(None))
+    is_it = and_(ApiKeyRow.key_id == key.key_id, other, ended_by_nobody)
+    return await _change(
+        session,
+        key.institution_id,
+        is_it,
+        expires_at_ms=None,
+        name=name,
+        scopes=scopes,
+        created_by=made_by,
+    )
+
+
 async def revoke_key(session: AsyncSession, key: ApiKeyRow, *, now_ms: int) -> bool:
     """End a key for good; False when somebody did before."""
     is_it = and_(ApiKeyRow.key_id == key.key_id, ApiKeyRow.revoked_at_ms.is_(None))
@@ -81,7 +103,7 @@ def _works(now_ms: int) -> ColumnElement[bool]:
 
 
 async def _change(
-    session: AsyncSession, institution_id: str, which: ColumnElement[bool], **values: str | int
+    session: AsyncSession, institution_id: str, which: ColumnElement[bool], **values: str | int | None
 ) -> bool:
     change = update(ApiKeyRow).where(which).values(**values).execution_options(synchronize_session=False)
     changed = await session.execute(of_tenant(institution_id, change))

@@ -138,16 +138,23 @@ class ApiKeys:
         self, session: AsyncSession, row: ApiKeyRow, institution: Institution, *, actor: Actor, now_ms: int
     ) -> None:
         """Store a new key and let everybody know."""
-        created = Event(
-            Action.API_KEY_CREATED,
-            actor,
-            "api_key",
-            row.key_id,
-            {"scopes": row.scopes.split(), "expires_at_ms": row.expires_at_ms},
-        )
-        await record(session, institution, created, now_ms=now_ms)
-        await repository.add_key(session, row)
+        await add_key(session, row, institution, actor=actor, now_ms=now_ms)
         await note_change(session, Subject.API_KEY, row.key_id)
+
+
+async def add_key(
+    session: AsyncSession, row: ApiKeyRow, institution: Institution, *, actor: Actor, now_ms: int
+) -> None:
+    """Store a new key; letting everybody know is left to the caller."""
+    created = Event(
+        Action.API_KEY_CREATED,
+        actor,
+        "api_key",
+        row.key_id,
+        {"scopes": row.scopes.split(), "expires_at_ms": row.expires_at_ms},
+    )
+    await record(session, institution, created, now_ms=now_ms)
+    await repository.add_key(session, row)
 
 
 async def end_key(

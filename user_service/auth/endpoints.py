@@ -7,6 +7,7 @@ from fastapi import APIRouter, Depends, Request, Response
 from common.clock import epoch_ms
 from common.contracts.tokens import ServiceToken, ServiceTokenRequest
 from common.db import SessionDep
+from common.rate_limits.limiting import RateLimits, count_later
 from common.strict_json import StrictRoute
 from user_service.auth.schemas import Credentials, KeySet, RefreshRequest, Tokens
 from user_service.auth.service import Authentication
@@ -84,12 +85,18 @@ async def read_keys(request: Request, response: Response) -> KeySet:
 
 @internal.post(
     "/service-tokens",
+    dependencies=[Depends(count_later)],
     responses={
         400: {"description": "The body is not JSON that is read here"},
         401: {"description": "Unknown client, wrong secret, or a client without one"},
     },
 )
 async def issue_service_token(credentials: ServiceTokenRequest, request: Request) -> ServiceToken:
-    """Give one of our own services the token it shows to the others."""
+    """Give one of our own services the token it shows to the others.
+
+    Wrong secrets are counted for each client at each address; the right one is always taken.
+    """
     desk: ServiceTokenDesk = request.state.service_tokens
-    return desk.issue(credentials, now_ms=epoch_ms())
+    limits: RateLimits = request.state.rate_limits
+    with limits.service_secret(request, desk.counted_as(credentials)):
+        return desk.issue(credentials, now_ms=epoch_ms())

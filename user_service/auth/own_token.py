@@ -11,18 +11,22 @@ SUBJECT = "user_service"
 
 
 class OwnToken:
-    """Keeps one token at hand and signs the next at half its life. It belongs to one event loop."""
+    """Keeps one token at hand and signs the next at half its life, or when its key signs no more. It belongs to one event loop."""
 
     def __init__(self, issuer: TokenIssuer, *, clock: Callable[[], float] = time.monotonic) -> None:
         self._issuer = issuer
         self._clock = clock
-        self._token = ""
+        self._token = self._kid = ""
         self._renew_at = float("-inf")
 
     def header(self) -> dict[str, str]:
         """Return the Authorization header."""
-        now = self._clock()
-        if now >= self._renew_at:
-            signed = self._issuer.for_service(SUBJECT, scopes=OWN_SCOPES, now_ms=epoch_ms())
-            self._token, self._renew_at = signed.text, now + signed.expires_in / 2
+        now, now_ms = self._clock(), epoch_ms()
+        kid = self._issuer.keys.signing(now_ms).kid
+        if now >= self._renew_at or kid != self._kid:
+            signed = self._issuer.for_service(SUBJECT, scopes=OWN_SCOPES, now_ms=now_ms)
+            self._token, self._renew_at, self._kid = signed.text, now + signed.expires_in / 2, kid
         return {"Authorization": f"Bearer {self._token}"}
+
+    def was_refused(self) -> None:
+        """Do nothing: when another key signs, the next header shows it; until its reader has the key, it waits."""

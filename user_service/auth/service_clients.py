@@ -49,6 +49,10 @@ class ServiceClients:
         }
         self._nobody = secrets.token_bytes(32)
 
+    def has(self, client_id: str) -> bool:
+        """Say whether there is such a client, and it has a secret."""
+        return client_id in self._digests
+
     def scopes_of(self, request: ServiceTokenRequest) -> tuple[Scope, ...]:
         """Return what the client may do; raises `InvalidClientError`. The time taken tells nothing."""
         expected = self._digests.get(request.client_id, self._nobody)

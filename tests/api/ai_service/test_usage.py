@@ -242,19 +242,36 @@ class TestBlock:
         async with open_ai(service=allowing(FakeAllowances(three)), **door) as ai:
             caller = await Caller(ai).known()
             scored = await caller.score_many(3)
-            refused, replay = await caller.score("tx-4"), await caller.score("tx-1")
+            refused = await caller.score("tx-4")
             others = await Caller(ai, OTHER).score("tx-4")
             read = await ai.get("/v1/transactions")
 
         assert scored == [200] * 3
-        for response in (refused, replay):
-            assert response.status_code == 429
-            assert response.headers["Content-Type"] == "application/problem+json"
-            assert response.json()["type"] == "urn:assay:problem:quota-exceeded"
-            assert 0 < int(response.headers["Retry-After"]) <= LONGEST_MONTH_S
+        assert refused.status_code == 429
+        assert refused.headers["Content-Type"] == "application/problem+json"
+        assert refused.json()["type"] == "urn:assay:problem:quota-exceeded"
+        assert 0 < int(refused.headers["Retry-After"]) <= LONGEST_MONTH_S
         assert int(refused.headers["Retry-After"]) > 1 or utc_now().day == 1
         assert (others.status_code, read.status_code) == (200, 200)
         assert rows.decided() == {OURS: 3, OTHER.institution_id: 1}
+
+    @DOORS
+    async def test_answers_a_repeat_of_what_was_decided(
+        self, open_ai: OpenAi, rows: Rows, door: dict[str, bool]
+    ) -> None:
+        three = allowance(decisions_per_month=3, over_quota=OverQuota.BLOCK)
+        async with open_ai(service=allowing(FakeAllowances(three)), **door) as ai:
+            caller = await Caller(ai).known()
+            first = [await caller.score(f"tx-{number}") for number in range(3)]
+            replay, reused = await caller.score("tx-1"), await caller.score("tx-1", amount="99.00")
+            of_another = await Caller(ai, OTHER).score("tx-1")
+
+        assert (replay.status_code, replay.json()) == (200, first[1].json())
+        assert replay.headers["Idempotent-Replay"] == "true"
+        assert reused.status_code == 409
+        assert reused.json()["type"] == "urn:assay:problem:transaction-id-reused"
+        assert of_another.json()["decision_id"] != replay.json()["decision_id"]
+        assert rows.used() == {OURS: 3, OTHER.institution_id: 1}
 
     @DOORS
     async def test_holds_however_many_come_at_once(
@@ -280,9 +297,12 @@ class TestBlock:
             with held_commits() as commits:
                 first = asyncio.create_task(caller.score("tx-1"))
                 await eventually(lambda: _began(commits.begun))
-                refused, repeat = await caller.score("tx-2"), asyncio.create_task(caller.score("tx-1"))
+                asked = asyncio.create_task(caller.score("tx-2"))
+                await eventually(lambda: _began(commits.begun > 1))  # whether it is a repeat is looked up
+                repeat = asyncio.create_task(caller.score("tx-1"))
                 commits.let_go()
             answers = await first, await repeat
+            refused = await asked
 
         assert refused.status_code == 429
         assert refused.headers["Retry-After"] == "1"

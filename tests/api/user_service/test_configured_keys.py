@@ -7,11 +7,14 @@ from typing import Any
 import httpx
 import pytest
 from pydantic import SecretStr, ValidationError
+from sqlalchemy.ext.asyncio import AsyncSession
 
 from common.app import create_app
 from tests.api.user_service.conftest import make_key, register
 from tests.asgi import open_app
+from user_service.access.repository import FEED
 from user_service.main import SERVICE
+from user_service.numbering import next_number
 from user_service.settings import UserSettings
 
 FRONTEND = "a-frontend-key-of-32-characters-x"
@@ -68,11 +71,11 @@ class TestConfiguredKeys:
     async def test_are_left_alone_by_every_later_start(self, settings: UserSettings) -> None:
         for _ in range(3):
             await start(settings, frontend_api_key=FRONTEND, admin_api_key=ADMIN)
-        await start(settings)
+        known = await statuses(settings, FRONTEND, ADMIN, frontend_api_key=FRONTEND, admin_api_key=ADMIN)
 
         assert len(rows(settings, KEYS)) == 2
         assert len(rows(settings, EVENTS)) == 3
-        assert await statuses(settings, FRONTEND, ADMIN) == [403, 403]
+        assert known == [403, 403]
 
     async def test_are_replaced_when_the_setting_changes(self, settings: UserSettings) -> None:
         await start(settings, frontend_api_key=FRONTEND, admin_api_key=ADMIN)
@@ -82,11 +85,70 @@ class TestConfiguredKeys:
         assert known == [401, 403, 403]
         assert rows(settings, TENANTS) == [("Default", "sandbox", "EUR")]
 
-    async def test_stay_revoked_once_they_are(self, settings: UserSettings) -> None:
+    async def test_work_again_when_the_setting_changes_back(self, settings: UserSettings) -> None:
         await start(settings, frontend_api_key=FRONTEND)
         await start(settings, frontend_api_key=OTHER)
 
+        known = await statuses(settings, FRONTEND, OTHER, frontend_api_key=FRONTEND)
+        again = await statuses(settings, FRONTEND, OTHER, frontend_api_key=OTHER)
+
+        assert (known, again) == ([403, 401], [401, 403])
+        assert len(rows(settings, KEYS)) == 2
+
+    async def test_end_when_the_setting_is_emptied_and_work_again_when_it_comes_back(
+        self, settings: UserSettings
+    ) -> None:
+        await start(settings, frontend_api_key=FRONTEND, admin_api_key=ADMIN)
+
+        without = await statuses(settings, FRONTEND, ADMIN, admin_api_key=ADMIN)
+        back = await statuses(settings, FRONTEND, ADMIN, frontend_api_key=FRONTEND, admin_api_key=ADMIN)
+
+        assert (without, back) == ([401, 403], [403, 403])
+        assert rows(settings, EVENTS)[-2:] == [("api_key.revoked",), ("api_key.restored",)]
+
+    async def test_that_move_to_the_other_setting_get_its_scopes(self, settings: UserSettings) -> None:
+        await start(settings, frontend_api_key=FRONTEND)
+
+        await start(settings, admin_api_key=FRONTEND)
+
+        ((name, _, scopes, _),) = rows(settings, KEYS)
+        assert (name, "decisions:read" in scopes) == ("admin", True)
+
+    @pytest.mark.parametrize("others_first", [False, True])
+    async def test_stay_revoked_once_a_person_did_it(
+        self, settings: UserSettings, *, others_first: bool
+    ) -> None:
+        async with open_app(create_app(SERVICE, settings)) as client:
+            admin = await register(client)
+        owned = {"api_keys_institution": admin.institution_id}
+        await start(settings, frontend_api_key=FRONTEND, **owned)
+        if others_first:
+            await start(settings, frontend_api_key=OTHER, **owned)
+        (key_id,) = rows(settings, "SELECT key_id FROM api_keys WHERE prefix = 'a-fr'")[0]
+        async with open_app(create_app(SERVICE, settings)) as client:
+            revoked = await client.delete(f"/v1/api-keys/{key_id}", headers=admin.headers)
+
+        await start(settings, frontend_api_key=OTHER, **owned)
+
+        assert revoked.status_code == 204
         assert await statuses(settings, FRONTEND, frontend_api_key=FRONTEND) == [401]
+
+    async def test_take_their_numbers_in_the_order_of_everybody(
+        self, settings: UserSettings, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        await start(settings, frontend_api_key=FRONTEND, admin_api_key=ADMIN)
+        taken: list[str] = []
+
+        async def noted(session: AsyncSession, name: str) -> int:
+            taken.append(name)
+            return await next_number(session, name)
+
+        for user in ("access.repository", "events.recording"):
+            monkeypatch.setattr(f"user_service.{user}.next_number", noted)
+        await start(settings, frontend_api_key=OTHER)
+
+        kinds = ["feed" if name == FEED else "event" for name in taken]
+        assert kinds == ["event"] * 3 + ["feed"] * 3
 
     async def test_never_end_up_with_a_stranger_of_that_name(self, settings: UserSettings) -> None:
         async with open_app(create_app(SERVICE, settings)) as client:

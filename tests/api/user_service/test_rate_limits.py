@@ -30,7 +30,6 @@ class TestWithoutAToken:
             ("/v1/auth/login", WRONG, 401),
             ("/v1/auth/refresh", {"refresh_token": "x" * 40}, 401),
             ("/v1/internal/service-tokens", {**SERVICE_CLIENT, "client_secret": "wrong"}, 401),
-            ("/v1/internal/service-tokens", SERVICE_CLIENT, 200),
             ("/v1/institutions", {}, 422),
         ],
     )
@@ -43,6 +42,33 @@ class TestWithoutAToken:
         assert statuses == [status] * LIMIT + [429] * 3
         assert answers[-1].json()["type"] == "urn:assay:problem:rate-limited"
         assert int(answers[-1].headers["Retry-After"]) >= 1
+
+    async def test_others_at_its_address_do_not_keep_a_service_from_its_token(
+        self, limited: httpx.AsyncClient
+    ) -> None:
+        path = "/v1/internal/service-tokens"
+        for client_id in ("ai_service", "log_service", "nobody_1", "nobody_2"):
+            for _ in range(LIMIT + 1):
+                await limited.post(path, json={"client_id": client_id, "client_secret": "wrong"})
+            await limited.post("/v1/auth/login", json=WRONG)
+            await limited.post(path, content=b"{", headers={"Content-Type": "application/json"})
+
+        answers = [await limited.post(path, json=SERVICE_CLIENT) for _ in range(LIMIT * 2)]
+
+        assert {answer.status_code for answer in answers} == {200}
+
+    async def test_names_that_are_made_up_count_as_one_and_each_service_as_itself(
+        self, limited: httpx.AsyncClient
+    ) -> None:
+        path = "/v1/internal/service-tokens"
+        made_up = [
+            await limited.post(path, json={"client_id": f"nobody_{number}", "client_secret": "wrong"})
+            for number in range(LIMIT + 2)
+        ]
+        known = await limited.post(path, json={**SERVICE_CLIENT, "client_secret": "wrong"})
+
+        assert [answer.status_code for answer in made_up] == [401] * LIMIT + [429] * 2
+        assert known.status_code == 401
 
     async def test_keys_are_there_for_everybody_all_the_time(self, limited: httpx.AsyncClient) -> None:
         for path in ("/.well-known/jwks.json", "/health", "/ready", "/metrics"):

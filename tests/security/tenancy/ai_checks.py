@@ -5,7 +5,7 @@ from sqlalchemy import Connection, insert
 from ai_service.bootstrap import MIGRATIONS
 from ai_service.scoring import repository
 from ai_service.scoring.repository import DecisionFilter
-from ai_service.scoring.tables import decision_sequences, decisions
+from ai_service.scoring.tables import decision_sequences, decisions, idempotency_keys
 from tests.security.tenancy.worlds import BOTH, A, B, World, on_connection
 
 
@@ -31,6 +31,11 @@ def fill(connection: Connection) -> None:
                 record=name.encode(),
             )
         )
+        connection.execute(
+            insert(idempotency_keys).values(
+                institution_id=name, transaction_id="tx-1", body_sha256="0" * 64, decision_id=f"dec_{name}"
+            )
+        )
 
 
 def one_decision(connection: Connection) -> None:
@@ -41,6 +46,16 @@ def one_decision(connection: Connection) -> None:
         assert mine is not None
         assert mine.body == asking.institution_id.encode()
         assert theirs is None
+
+
+def one_decision_by_its_transaction(connection: Connection) -> None:
+    for asking in BOTH:
+        mine = repository.find_by_transaction(connection, asking.institution_id, "tx-1")
+        none = repository.find_by_transaction(connection, asking.institution_id, "tx-2")
+
+        assert mine is not None
+        assert mine.body == asking.institution_id.encode()
+        assert none is None
 
 
 def pages_of_decisions(connection: Connection) -> None:
@@ -61,6 +76,11 @@ WORLD = World(
     on_connection(fill),
     {
         check.__name__: on_connection(check)
-        for check in (one_decision, pages_of_decisions, records_for_velocity)
+        for check in (
+            one_decision,
+            one_decision_by_its_transaction,
+            pages_of_decisions,
+            records_for_velocity,
+        )
     },
 )

@@ -152,6 +152,16 @@ class TestDeliver:
 
         assert await told(flood, timeout_s=SHORT_S) == failed("ReadTimeout")
 
+    @pytest.mark.parametrize(("status", "times"), [(401, 1), (202, 0), (403, 0), (503, 0)])
+    async def test_only_headers_that_let_nobody_in_count_as_refused(self, status: int, times: int) -> None:
+        refused: list[int] = []
+        async with answering(reply(status)) as base_url, courier(base_url, timeout_s=LONG_S) as client:
+            await deliver(
+                client, "/", target="things", body=b"{}", headers=dict, refused=lambda: refused.append(1)
+            )
+
+        assert len(refused) == times
+
     async def test_a_missing_service_token_is_a_failure_and_nothing_is_sent(self) -> None:
         def no_token() -> dict[str, str]:
             raise UnavailableError

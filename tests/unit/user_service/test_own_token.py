@@ -1,7 +1,7 @@
-from common.auth.gate import Expected
+from common.auth.gate import Expected, key_id
 from common.auth.keys import TokenVerifier
 from common.contracts.tokens import Scope, TokenUse
-from tests.fakes import shared_key
+from tests.fakes import new_key, shared_key
 from user_service.auth.own_token import OwnToken
 from user_service.auth.tokens import TokenIssuer
 from user_service.signing_keys.ring import KeyRing, RingKey
@@ -51,3 +51,14 @@ class TestOwnToken:
 
         assert kept == first
         assert renewed != first
+
+    def test_is_signed_anew_when_another_key_signs(self) -> None:
+        keys = own_keys()
+        token, _ = made(keys)
+        first = token.header()["Authorization"].removeprefix("Bearer ")
+        rotated = RingKey.of(new_key(), KeyTimes(1, 1))
+
+        keys.replace([rotated, RingKey.of(shared_key(), KeyTimes(0, 0, retired_at_ms=1))])
+        second = token.header()["Authorization"].removeprefix("Bearer ")
+
+        assert (key_id(first), key_id(second)) == (shared_key().kid, rotated.key.kid)

@@ -110,6 +110,25 @@ class TestPoll:
 
         assert (worked, feed.state.loaded) == (False, False)
 
+    async def test_that_is_refused_lets_another_token_be_fetched(
+        self, users_client: httpx.AsyncClient, users: RunningUserService, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        monkeypatch.setattr("common.auth.service_tokens.MAX_RETRY_S", 0.0)
+        credentials = ServiceTokenRequest(client_id="ai_service", client_secret=SecretStr("secret"))
+        tokens = ServiceTokens(users_client, credentials=credentials)
+        keeping = asyncio.create_task(tokens.keep_fresh())
+        await tokens.wait()
+        refused = tokens.header()
+        users.fake.access_status = 401
+
+        assert not await feed_client(users_client, tokens).poll()
+
+        async def is_new() -> bool:
+            return tokens.header() != refused
+
+        await eventually(is_new)
+        keeping.cancel()
+
     async def test_goes_on_by_itself_once_there_is_a_service_token(
         self, feed: AccessFeedClient, users: RunningUserService
     ) -> None:

@@ -185,6 +185,36 @@ class TestKeepFresh:
         assert tokens.header() == {"Authorization": "Bearer token-2"}
 
 
+class TestRefused:
+    async def test_lets_another_be_fetched_at_once(
+        self, server: TokenServer, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        monkeypatch.setattr("common.auth.service_tokens.MAX_RETRY_S", 0.0)
+        tokens = server.tokens()
+        keeping = asyncio.create_task(tokens.keep_fresh())
+        async with asyncio.timeout(TIMEOUT_S):
+            await tokens.wait()
+
+        tokens.was_refused()
+        await server.until_asked(2)
+        keeping.cancel()
+
+        assert len(server.asked) == 2
+
+    async def test_again_and_again_soon_after_the_last_costs_nothing(self, server: TokenServer) -> None:
+        tokens = server.tokens()
+        keeping = asyncio.create_task(tokens.keep_fresh())
+        async with asyncio.timeout(TIMEOUT_S):
+            await tokens.wait()
+
+        for _ in range(100):
+            tokens.was_refused()
+            await asyncio.sleep(0)
+        keeping.cancel()
+
+        assert len(server.asked) == 1
+
+
 class TestNextTry:
     @pytest.mark.parametrize("status", [401, 429])
     async def test_comes_later_and_later_while_the_service_is_refused(
