@@ -2,7 +2,8 @@
 
 Who is eligible depends on the action and is found out by whoever offers it. What is decided here: another eligible
 person approves or refuses. The one who asked may only withdraw, with one exception: in a sandbox, where nothing is at
-stake, the only eligible person approves what they asked for, and the record says so. After 72 hours nobody can.
+stake, whoever has been the only eligible person for 72 hours approves what they asked for, and the record says so. After
+72 hours a request is over.
 """
 
 from collections.abc import Set
@@ -81,11 +82,15 @@ class Question:
 
 @dataclass(frozen=True, slots=True)
 class Circle:
-    """Everybody who may ask and approve, now. `advice` tells what to do where there is no second person."""
+    """Everybody who may ask and approve, now. `advice` tells what to do where there is no second person.
+
+    Nobody gets alone by sending the others away: those who `left_lately` approve nothing, but they were there.
+    """
 
     eligible: Set[str]
     is_sandbox: bool
     advice: str = ""
+    left_lately: Set[str] = frozenset()
 
     def has_other_than(self, person: str) -> bool:
         """Say whether somebody else is eligible."""
@@ -93,7 +98,7 @@ class Circle:
 
 
 def check_asking(person: str, circle: Circle) -> bool:
-    """Say whether `person` approves at once what they ask for: the only eligible one in a sandbox.
+    """Say whether `person` approves at once what they ask for: in a sandbox, the only eligible one for 72 hours.
 
     Raises `NotEligibleError` and `SecondPersonNeededError`.
     """
@@ -101,7 +106,7 @@ def check_asking(person: str, circle: Circle) -> bool:
         raise NotEligibleError
     if circle.has_other_than(person):
         return False
-    if not circle.is_sandbox:
+    if not circle.is_sandbox or circle.left_lately - {person}:
         raise SecondPersonNeededError(circle.advice)
     return True
 

@@ -39,3 +39,5 @@ ADVICE: Mapping[ApprovalAction, str] = {
         "Nobody else may approve it. On the machine: python -m user_service.operators (see its --help)"
     ),
 }
+
+LEFT_LATELY = "Somebody who could have approved it was lowered or disabled less than 72 hours ago. Ask again after that."

@@ -4,14 +4,14 @@ from sqlalchemy.ext.asyncio import AsyncSession
 
 from common.approvals import Approval
 from common.contracts.institutions import InstitutionMode
-from common.four_eyes import Circle
+from common.four_eyes import LIFETIME_MS, Circle
 from user_service.approvals import repository
-from user_service.approvals.actions import ADVICE, ApprovalAction
+from user_service.approvals.actions import ADVICE, LEFT_LATELY, ApprovalAction
 from user_service.institutions.repository import find_institution
 from user_service.users.roles import PLATFORM_INSTITUTION_ID
 
 
-async def find_circle(session: AsyncSession, approval: Approval) -> Circle:
+async def find_circle(session: AsyncSession, approval: Approval, *, now_ms: int) -> Circle:
     """Return the people of an action: those who run the institution.
 
     A live institution with one admin has no second person of its own. There an operator of the platform is the
@@ -29,4 +29,6 @@ async def find_circle(session: AsyncSession, approval: Approval) -> Circle:
         and len(people) == 1
     ):
         people |= await repository.leading_people(session, PLATFORM_INSTITUTION_ID)
-    return Circle(people, is_sandbox=is_sandbox, advice=ADVICE[action])
+    left = await repository.led_since(session, approval.institution_id, now_ms - LIFETIME_MS) - people
+    advice = LEFT_LATELY if is_sandbox and left else ADVICE[action]
+    return Circle(people, is_sandbox=is_sandbox, advice=advice, left_lately=left)

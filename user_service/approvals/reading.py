@@ -15,11 +15,11 @@ from user_service.approvals.schemas import ApprovalPage, ApprovalView, view_of
 from user_service.users.roles import PLATFORM_INSTITUTION_ID
 
 
-async def find_for(session: AsyncSession, caller: Principal, approval_id: str) -> Approval:
+async def find_for(session: AsyncSession, caller: Principal, approval_id: str, *, now_ms: int) -> Approval:
     """Return a request that `caller` may see; raises `NotFoundError` for every other one."""
     approval = await repository.find(session, approval_id, institution_id=caller.institution_id)
     if approval is None and caller.institution_id == PLATFORM_INSTITUTION_ID:
-        approval = await _find_for_operator(session, caller, approval_id)
+        approval = await _find_for_operator(session, caller, approval_id, now_ms=now_ms)
     if approval is None:
         raise NotFoundError
     return approval
@@ -29,7 +29,7 @@ async def read_one(
     session: AsyncSession, caller: Principal, approval_id: str, *, now_ms: int
 ) -> ApprovalView:
     """Return one request as `caller` sees it; raises `NotFoundError`."""
-    approval = await find_for(session, caller, approval_id)
+    approval = await find_for(session, caller, approval_id, now_ms=now_ms)
     return await seen_by(session, caller, approval, now_ms=now_ms)
 
 
@@ -73,17 +73,22 @@ async def seen_by(
     session: AsyncSession, caller: Principal, approval: Approval, *, now_ms: int
 ) -> ApprovalView:
     """Return `approval` as `caller` sees it."""
-    circle = await find_circle(session, approval)
+    circle = await find_circle(session, approval, now_ms=now_ms)
     counts = may_approve(approval.question, caller.subject, circle, now_ms=now_ms)
     return view_of(approval, may_approve=counts, now_ms=now_ms)
 
 
-async def _find_for_operator(session: AsyncSession, caller: Principal, approval_id: str) -> Approval | None:
+async def _find_for_operator(
+    session: AsyncSession, caller: Principal, approval_id: str, *, now_ms: int
+) -> Approval | None:
     institution_id = await repository.institution_of(session, approval_id)
     if institution_id is None:
         return None
     approval = await repository.find(session, approval_id, institution_id=institution_id)
-    if approval is None or caller.subject not in (await find_circle(session, approval)).eligible:
+    if (
+        approval is None
+        or caller.subject not in (await find_circle(session, approval, now_ms=now_ms)).eligible
+    ):
         return None
     return approval
 

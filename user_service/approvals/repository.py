@@ -71,6 +71,12 @@ async def leading_people(session: AsyncSession, institution_id: str) -> frozense
     return frozenset(await session.scalars(of_tenant(institution_id, query)))
 
 
+async def led_since(session: AsyncSession, institution_id: str, since_ms: int) -> frozenset[str]:
+    """Return who ran an institution after that time and was lowered or disabled."""
+    query = select(UserRow.user_id).where(UserRow.led_until_ms > since_ms, UserRow.password_hash != "")
+    return frozenset(await session.scalars(of_tenant(institution_id, query)))
+
+
 async def open_for_operators(
     session: AsyncSession, *, before: str | None, limit: int, now_ms: int
 ) -> Sequence[tuple[str, str]]:

@@ -58,7 +58,7 @@ class FourEyes:
         """
         approval = _new(caller, wanted, now_ms=now_ms)
         await _hold(session, approval)
-        at_once = check_asking(caller.subject, await find_circle(session, approval))
+        at_once = check_asking(caller.subject, await find_circle(session, approval, now_ms=now_ms))
         if await repository.is_waiting(session, approval):
             raise ApprovalPendingError
         await repository.add(session, approval)
@@ -75,8 +75,8 @@ class FourEyes:
 
         Raises `NotFoundError`, what `check_approving` raises, and what doing it raises: then it stays open.
         """
-        approval = await _held(session, caller, approval_id)
-        circle = await find_circle(session, approval)
+        approval = await _held(session, caller, approval_id, now_ms=now_ms)
+        circle = await find_circle(session, approval, now_ms=now_ms)
         alone = check_approving(approval.question, caller.subject, circle, now_ms=now_ms)
         approval, _ = await self._do(session, caller, approval, alone=alone, now_ms=now_ms)
         return await seen_by(session, caller, approval, now_ms=now_ms)
@@ -85,8 +85,8 @@ class FourEyes:
         self, session: AsyncSession, caller: Principal, approval_id: str, *, now_ms: int
     ) -> ApprovalView:
         """Refuse a request; raises `NotFoundError` and what `check_refusing` raises."""
-        approval = await _held(session, caller, approval_id)
-        circle = await find_circle(session, approval)
+        approval = await _held(session, caller, approval_id, now_ms=now_ms)
+        circle = await find_circle(session, approval, now_ms=now_ms)
         check_refusing(approval.question, caller.subject, circle, now_ms=now_ms)
         return await _turn_down(session, caller, approval, ApprovalState.REFUSED, now_ms=now_ms)
 
@@ -94,7 +94,7 @@ class FourEyes:
         self, session: AsyncSession, caller: Principal, approval_id: str, *, now_ms: int
     ) -> ApprovalView:
         """Take back what the caller asked for; raises `NotFoundError` and what `check_withdrawing` raises."""
-        approval = await _held(session, caller, approval_id)
+        approval = await _held(session, caller, approval_id, now_ms=now_ms)
         check_withdrawing(approval.question, caller.subject, now_ms=now_ms)
         return await _turn_down(session, caller, approval, ApprovalState.WITHDRAWN, now_ms=now_ms)
 
@@ -108,10 +108,10 @@ class FourEyes:
         return closed, await self.executors[ApprovalAction(approval.action)](session, approval, now_ms)
 
 
-async def _held(session: AsyncSession, caller: Principal, approval_id: str) -> Approval:
+async def _held(session: AsyncSession, caller: Principal, approval_id: str, *, now_ms: int) -> Approval:
     """Return a request as it is once nobody else changes it or its institution's people; raises `NotFoundError`."""
-    await _hold(session, await find_for(session, caller, approval_id))
-    return await find_for(session, caller, approval_id)
+    await _hold(session, await find_for(session, caller, approval_id, now_ms=now_ms))
+    return await find_for(session, caller, approval_id, now_ms=now_ms)
 
 
 async def _hold(session: AsyncSession, approval: Approval) -> None:

@@ -14,7 +14,7 @@ from user_service.events.recording import Action, Actor, Details, Event, record
 from user_service.members import repository
 from user_service.members.invitation_limits import refuse_too_many
 from user_service.members.invitations import mail_invitation
-from user_service.members.leading import makes_leader
+from user_service.members.leading import makes_leader, stops_leading
 from user_service.members.schemas import Invitation, Member, MemberChange, MemberPage, MemberState
 from user_service.second_factors.service import remove_second_factor
 from user_service.sessions.ending import Ending, EndReason, end_sessions
@@ -149,8 +149,11 @@ class Members:
         run the institution and is not `approved`, `SecondPersonNeededError`.
         """
         account = await self._other(session, who, user_id)
-        if not approved and makes_leader(shown(account.user), change, leading_role(who.institution_id)):
+        before, leading = shown(account.user), leading_role(who.institution_id)
+        if not approved and makes_leader(before, change, leading):
             raise SecondPersonNeededError
+        if stops_leading(before, change, leading):
+            account.user.led_until_ms = now_ms
         if change.role is not None:
             await self._set_role(session, account, change.role, who, now_ms=now_ms)
         if change.disabled is not None:

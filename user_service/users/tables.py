@@ -24,6 +24,7 @@ class UserRow(Base):
     created_at_ms: Mapped[int] = mapped_column(BigInteger)
     last_login_at_ms: Mapped[int | None] = mapped_column(BigInteger)
     disabled_at_ms: Mapped[int | None] = mapped_column(BigInteger)
+    led_until_ms: Mapped[int | None] = mapped_column(BigInteger)  # as an admin, or operator of the platform
     invited_by: Mapped[str | None] = mapped_column(String(64))
     totp_secret: Mapped[str | None] = mapped_column(String(256))  # encrypted
     totp_confirmed_at_ms: Mapped[int | None] = mapped_column(BigInteger)

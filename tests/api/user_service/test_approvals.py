@@ -384,16 +384,30 @@ class TestTheOnlyAdminOfASandbox:
         assert still_alone.status_code == 201
         assert response.status_code == 202
 
-    async def test_finishes_what_two_began_when_the_other_has_gone(
-        self, client: httpx.AsyncClient, settings: UserSettings, admin: Admin
+    @pytest.mark.parametrize("change", [{"role": "viewer"}, {"disabled": True}])
+    async def test_does_not_get_alone_by_sending_the_other_away(
+        self,
+        client: httpx.AsyncClient,
+        settings: UserSettings,
+        admin: Admin,
+        database: sqlite3.Connection,
+        change: dict[str, Any],
     ) -> None:
         other = await join(client, settings, "sam@harbour.example", institution_id=admin.institution_id)
         approval_id = await asked(client, admin)
-        await client.patch(f"/v1/users/{other.user_id}", headers=admin.headers, json={"role": "viewer"})
+        gone = await client.patch(f"/v1/users/{other.user_id}", headers=admin.headers, json=change)
+        assert gone.status_code == 200
 
-        response = await decide(client, admin, approval_id, "approve")
+        answers = [
+            await decide(client, admin, approval_id, "approve"),
+            await invite(client, admin, email="third@harbour.example"),
+        ]
+        database.execute("UPDATE users SET led_until_ms = led_until_ms - ?", (LIFETIME_MS,))
+        three_days_later = await invite(client, admin, email="third@harbour.example")
 
-        assert response.json()["self_approved"] is True
+        assert [problem_type(answer) for answer in answers] == ["second-person-needed"] * 2
+        assert "less than 72 hours ago" in answers[0].json()["detail"]
+        assert three_days_later.status_code == 201
 
 
 class TestTheOnlyAdminOfALiveInstitution:

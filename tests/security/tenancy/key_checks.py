@@ -4,7 +4,7 @@ from sqlalchemy.ext.asyncio import AsyncSession
 
 from common.approvals import Decision
 from common.four_eyes import ApprovalState
-from tests.security.tenancy.user_rows import a_key, an_approval
+from tests.security.tenancy.user_rows import a_key, a_user, an_approval
 from tests.security.tenancy.worlds import A, B
 from user_service.api_keys import repository as api_keys
 from user_service.approvals import repository as approvals
@@ -62,6 +62,12 @@ async def a_decision(session: AsyncSession) -> None:
 
 async def who_may_decide(session: AsyncSession) -> None:
     assert await approvals.leading_people(session, MINE) == {"usr_ins_b"}
+    left = a_user("usr_left", of=THEIRS)
+    left.led_until_ms = 2
+    session.add(left)
+    await session.flush()
+    assert await approvals.led_since(session, THEIRS, 1) == {"usr_left"}
+    assert await approvals.led_since(session, MINE, 1) == set()
 
 
 CHECKS = (

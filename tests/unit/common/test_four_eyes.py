@@ -52,6 +52,14 @@ class TestAsking:
     def test_is_approved_at_once_by_the_only_one_of_a_sandbox(self) -> None:
         assert check_asking("ada", ALONE_IN_A_SANDBOX)
 
+    def test_is_refused_to_the_only_one_of_a_sandbox_whom_another_left_lately(self) -> None:
+        circle = Circle(frozenset({"ada"}), is_sandbox=True, left_lately=frozenset({"ben"}))
+
+        with pytest.raises(SecondPersonNeededError):
+            check_asking("ada", circle)
+        with pytest.raises(SecondPersonNeededError):
+            check_approving(ASKED, "ada", circle, now_ms=NOW_MS)
+
     def test_is_refused_to_the_only_one_of_a_live_institution(self) -> None:
         with pytest.raises(SecondPersonNeededError, match=r"Find somebody\."):
             check_asking("ada", ALONE)

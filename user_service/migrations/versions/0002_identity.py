@@ -39,6 +39,7 @@ def _widen_institutions_and_users() -> None:
         sa.Column("over_quota", sa.String(16), nullable=False, server_default="allow_and_warn"),
     )
     op.add_column("institutions", sa.Column("suspended_at_ms", sa.BigInteger))
+    op.add_column("users", sa.Column("led_until_ms", sa.BigInteger))
     op.add_column("users", sa.Column("invited_by", sa.String(64)))
     op.add_column("users", sa.Column("totp_secret", sa.String(256)))
     op.add_column("users", sa.Column("totp_confirmed_at_ms", sa.BigInteger))
