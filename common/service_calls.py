@@ -67,6 +67,7 @@ async def open_service_calls(settings: ServiceSettings, *, client_id: str) -> As
         )
         access = AccessFeedClient(users, tokens, AccessState(), poll_s=settings.access_poll_s)
         expected = Expected(issuer=settings.token_issuer, audience=settings.token_audience)
-        verifier = TokenVerifier(keys, expected=expected, access=access.state)
-        async with running(keys.keep_fresh, tokens.keep_fresh, access.keep_fresh):
+        verifier = TokenVerifier(keys, expected=expected, access=access.state, look_again=access.look_again)
+        loops = (keys.keep_fresh, tokens.keep_fresh, access.keep_fresh, access.keep_telling)
+        async with running(*loops):
             yield ServiceCalls(verifier, keys, tokens, access, clients)

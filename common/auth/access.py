@@ -132,6 +132,10 @@ class AccessState:
             return False
         return caller.use is not TokenUse.API_KEY or self._is_in_use(caller.session_id)
 
+    def may_be_new(self, caller: Principal) -> bool:
+        """Return whether `caller` is a key that nothing is known of: revoked, or made a moment ago."""
+        return caller.use is TokenUse.API_KEY and caller.session_id not in self._known.keys
+
     def holder_of(self, presented: bytes) -> Principal | None:
         """Return who holds an API key, None for one that is unknown, revoked or expired, or suspended with its owner.
 

@@ -2,6 +2,7 @@
 
 import asyncio
 import time
+from contextlib import suppress
 from functools import partial
 
 import httpx
@@ -18,6 +19,8 @@ from common.http import answers_up_to
 
 RETRY_S = 1.0
 ANEW_S = 600.0
+LOOK_AGAIN_S = 1.0
+LOOK_WAIT_S = 0.5
 MAX_PAGE_BYTES = 4 * 1024 * 1024
 MAX_PAGES = 10_000
 USES_PER_CALL = 500  # about 40 KB
@@ -48,6 +51,9 @@ class AccessFeedClient:
         self._client = client
         self._tokens = tokens
         self._poll_s = poll_s
+        self._polling = asyncio.Lock()
+        self._looking: asyncio.Task[bool] | None = None
+        self._looked = float("-inf")
         ACCESS_AGE.set_function(lambda: state.age_s)
         for what in state.sizes():
             ACCESS_KNOWN.labels(what).set_function(partial(_size, state, what))
@@ -55,13 +61,38 @@ class AccessFeedClient:
     async def keep_fresh(self) -> None:
         """Poll as often as was set, every second while that fails; runs until cancelled."""
         await self._tokens.wait()
+        try:
+            while True:
+                worked = await self.poll()
+                await asyncio.sleep(self._poll_s if worked else RETRY_S)
+        finally:
+            if self._looking is not None:
+                self._looking.cancel()
+
+    async def keep_telling(self) -> None:
+        """Tell which keys were used, as often; runs until cancelled. However slow that is, no poll waits for it."""
+        await self._tokens.wait()
         while True:
-            worked = await self.poll()
             await self.tell_uses()
-            await asyncio.sleep(self._poll_s if worked else RETRY_S)
+            await asyncio.sleep(self._poll_s)
+
+    async def look_again(self) -> None:
+        """Poll at once for a key that is not known, once a second at most, whoever asks; nobody waits for long."""
+        if self._looking is None or self._looking.done():
+            if time.monotonic() - self._looked < LOOK_AGAIN_S:
+                return
+            self._looked = time.monotonic()
+            self._looking = asyncio.create_task(self.poll())
+        with suppress(TimeoutError):
+            async with asyncio.timeout(LOOK_WAIT_S):
+                await asyncio.shield(self._looking)
 
     async def poll(self) -> bool:
-        """Ask for everything that changed; return whether that worked."""
+        """Ask for everything that changed, one after the other; return whether that worked."""
+        async with self._polling:
+            return await self._poll()
+
+    async def _poll(self) -> bool:
         if time.monotonic() - self._began >= self._anew_s:
             self._began = time.monotonic()
             self.state.start_over()

@@ -17,7 +17,7 @@ from common.auth.access import AccessState
 from common.auth.gate import Expected, key_id, open_token
 from common.auth.principal import Principal, UnauthenticatedError
 from common.clock import epoch_ms
-from common.contracts.tokens import ALGORITHM, TokenUse
+from common.contracts.tokens import ALGORITHM, API_KEY_TEXT, TokenUse
 from common.errors import UnavailableError
 
 REFRESH_S = 60.0
@@ -124,7 +124,7 @@ class TokenVerifier:
     """Turns a credential into a principal, remembering tokens it has verified until they or their keys end.
 
     Whoever it returns still has their rights, as far as `access` knows; `catch_up` brings that up to date, where it is
-    not kept so anyway.
+    not kept so anyway. `look_again` may do so for a key that is not known, before it is refused.
     """
 
     def __init__(
@@ -134,11 +134,13 @@ class TokenVerifier:
         expected: Expected,
         access: AccessState | None = None,
         catch_up: Callable[[], Awaitable[None]] | None = None,
+        look_again: Callable[[], Awaitable[None]] | None = None,
         max_remembered: int = MAX_REMEMBERED,
     ) -> None:
         self.access = access or AccessState(goes_stale=False)
         self._keys = keys
         self._catch_up = catch_up
+        self._look_again = look_again
         self._max_remembered = max_remembered
         self._expected = expected
         self._remembered: OrderedDict[str, tuple[str, Principal]] = OrderedDict()
@@ -159,6 +161,8 @@ class TokenVerifier:
         principal = self._unexpired(token) or await self._opened(token)
         if principal.use is not TokenUse.SERVICE:
             await self._be_up_to_date()
+            if self._look_again is not None and self.access.may_be_new(principal):
+                await self._look_again()
             if not self.access.admits(principal):
                 raise UnauthenticatedError
         return principal
@@ -167,6 +171,9 @@ class TokenVerifier:
         """Return who holds an API key; raises `UnauthenticatedError`, `UnavailableError` while none is known."""
         await self._be_up_to_date()
         holder = self.access.holder_of(api_key)
+        if holder is None and self._look_again is not None and API_KEY_TEXT.match(api_key):
+            await self._look_again()
+            holder = self.access.holder_of(api_key)
         if holder is None:
             raise UnauthenticatedError
         return holder

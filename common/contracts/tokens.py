@@ -1,5 +1,6 @@
 """What user_service issues and the others accept."""
 
+import re
 from enum import StrEnum
 
 from pydantic import Field, SecretStr
@@ -8,6 +9,8 @@ from common.contracts.fields import Contract, Identifier
 
 TOKEN_TYPE = "at+jwt"  # noqa: S105 - RFC 9068's media type, no secret
 ALGORITHM = "RS256"
+API_KEY_TEXT = re.compile(rb"(ask_(?:live|test)_[0-9a-z]{8})_[A-Za-z0-9_-]{43}\Z")
+"""An API key that user_service made; what comes before its secret may be shown."""
 
 
 class TokenUse(StrEnum):

@@ -1,16 +1,15 @@
 """What the text of an API key looks like (pure)."""
 
-import re
 import secrets
 from dataclasses import dataclass, field
 
 from common.contracts.institutions import InstitutionMode
+from common.contracts.tokens import API_KEY_TEXT
 from common.ids import new_id
 
 SECRET_BYTES = 32
 _WORD_BY_MODE = {InstitutionMode.LIVE: "live", InstitutionMode.SANDBOX: "test"}
 _ID_CHARACTERS = 8  # the last of the key's id, which are random
-_OURS = re.compile(r"(ask_(?:live|test)_[0-9a-z]{8})_[A-Za-z0-9_-]{43}\Z")
 _SHOWN_OF_OTHERS = 4
 
 
@@ -36,5 +35,5 @@ def new_key(mode: InstitutionMode) -> NewKey:
 
 def visible_prefix(text: str) -> str:
     """Return the part of a key that may be shown: all but the secret of ours, little of one made elsewhere."""
-    ours = _OURS.match(text)
-    return ours.group(1) if ours else text[:_SHOWN_OF_OTHERS]
+    ours = API_KEY_TEXT.match(text.encode("utf-8", "surrogatepass"))
+    return ours[1].decode() if ours else text[:_SHOWN_OF_OTHERS]

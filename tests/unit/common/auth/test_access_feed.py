@@ -8,6 +8,7 @@ from pydantic import SecretStr
 from common.auth.access import AccessState
 from common.auth.access_feed import AccessFeedClient
 from common.auth.service_tokens import ServiceTokens
+from common.background import running
 from common.contracts.access import EndedSession
 from common.contracts.tokens import Scope, ServiceTokenRequest
 from common.http import service_client
@@ -145,6 +146,35 @@ class TestPoll:
 
 
 class TestTellUses:
+    async def test_however_slow_that_is_no_poll_waits_for_it(
+        self, users_client: httpx.AsyncClient, users: RunningUserService
+    ) -> None:
+        never = asyncio.Event()
+        asked = asyncio.Event()
+
+        async def forward(request: httpx.Request) -> httpx.Response:
+            if request.url.path.endswith("/key-uses"):
+                asked.set()
+                await never.wait()
+            return await users_client.request(
+                request.method, request.url, content=request.content, headers=request.headers
+            )
+
+        credentials = ServiceTokenRequest(client_id="ai_service", client_secret=SecretStr("secret"))
+        async with httpx.AsyncClient(transport=httpx.MockTransport(forward), base_url=users.url) as client:
+            tokens = ServiceTokens(client, credentials=credentials)
+            await tokens.renew()
+            feed = AccessFeedClient(client, tokens, AccessState(), poll_s=0.01)
+            feed.state.put_back({"key_test": 7})
+            async with running(feed.keep_fresh, feed.keep_telling):
+                await asyncio.wait_for(asked.wait(), 10)
+                before = users.fake.access_asked
+
+                async def goes_on() -> bool:
+                    return users.fake.access_asked > before + 2
+
+                await eventually(goes_on)
+
     async def test_tells_each_use_once(self, feed: AccessFeedClient, users: RunningUserService) -> None:
         users.fake.access += CHANGES
         await feed.poll()
