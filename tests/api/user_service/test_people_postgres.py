@@ -11,6 +11,7 @@ import psycopg
 import pytest
 
 from common.app import create_app
+from common.contracts.access import Tier
 from tests.api.user_service.appointed import join, register_live
 from tests.api.user_service.conftest import Admin, log_in, refresh, register
 from tests.api.user_service.people import PASSPHRASE, accept, change, code_of, invite, keys
@@ -25,7 +26,8 @@ Both = tuple[httpx.AsyncClient, httpx.AsyncClient]
 
 @pytest.fixture
 async def both(settings: UserSettings, postgres_url: str) -> AsyncIterator[Both]:
-    chosen = settings.model_copy(update={"database_url": postgres_url, "password_queue": 200})
+    many = {"password_queue": 200, "registration_tier": Tier.ENTERPRISE}  # requests at once
+    chosen = settings.model_copy(update={"database_url": postgres_url, **many})
     assert chosen.signing_key_passphrase.get_secret_value() == PASSPHRASE
     async with open_app(create_app(SERVICE, chosen)) as one, open_app(create_app(SERVICE, chosen)) as other:
         yield one, other
