@@ -2,6 +2,7 @@
 
 import asyncio
 import secrets
+import ssl
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -142,11 +143,12 @@ def _wrong_logins(url: str) -> Iterator[Callable[[], str]]:
 
 
 async def _guess(url: str, statuses: dict[int, int], stop: asyncio.Event) -> None:
+    context = ssl.create_default_context()  # one for all: making it takes longer than a guess
     clients = [
         httpx.AsyncClient(
             base_url=url,
             timeout=TIMEOUT_S,
-            transport=httpx.AsyncHTTPTransport(local_address=f"127.0.1.{number + 1}"),
+            transport=httpx.AsyncHTTPTransport(verify=context, local_address=f"127.0.1.{number + 1}"),
         )
         for number in range(SOURCES)
     ]
