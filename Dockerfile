@@ -12,7 +12,7 @@ FROM python:3.12-slim
 
 RUN groupadd --gid 10001 assay \
     && useradd --uid 10001 --gid assay --no-create-home --home-dir /nonexistent --shell /usr/sbin/nologin assay \
-    && install --directory --owner assay --group assay --mode 0750 /var/lib/assay
+    && install --directory --owner assay --group assay --mode 0750 /var/lib/assay /var/lib/assay-backups
 COPY --from=libraries /opt/assay /opt/assay
 WORKDIR /srv/assay
 COPY common common
@@ -21,6 +21,9 @@ COPY user_service user_service
 COPY alert_service alert_service
 COPY log_service log_service
 COPY external_apis_services external_apis_services
+# for `python -m assay`: move, backup, restore
+COPY local_stack local_stack
+COPY assay assay
 
 # compiled kernels are kept beside the data: the code itself is not writable
 ENV PATH=/opt/assay/bin:$PATH \

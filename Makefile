@@ -6,8 +6,9 @@ MAKEFLAGS += --no-print-directory
 
 VENV := .venv
 PY := $(VENV)/bin/python
-PACKAGES := common ai_service user_service alert_service log_service external_apis_services local_stack bench
+PACKAGES := common ai_service user_service alert_service log_service external_apis_services local_stack assay bench
 PYTEST_ARGS ?=
+ALONE := tests/e2e/test_overload.py tests/e2e/test_fault_matrix.py tests/e2e/test_store_faults.py
 LOCK_ARGS ?=
 
 export PIP_DISABLE_PIP_VERSION_CHECK := 1
@@ -46,6 +47,10 @@ help: ## List what there is
 run: setup ## Start all services on this machine and show where they are; Ctrl-C stops them
 	@$(PY) -m local_stack run
 
+.PHONY: run-servers
+run-servers: setup-dev ## The same on PostgreSQL and Valkey, started too; with STORES=servers, make demo does so as well
+	@STORES=servers $(PY) -m local_stack run
+
 .PHONY: dev
 dev: setup ## The same, and each service starts again when its code changes
 	@$(PY) -m local_stack dev
@@ -54,25 +59,38 @@ dev: setup ## The same, and each service starts again when its code changes
 demo: setup ## Send thousands of simulated transactions through the real services and count what arrived
 	@$(PY) -m local_stack demo
 
+.PHONY: operator
+operator: setup ## Print a token of an operator of the stack that runs (make run); EMAIL=... is another one
+	@$(PY) -m local_stack operator $(if $(EMAIL),--email "$(EMAIL)")
+
+# Coverage is that of unit and API tests: tracing whole stacks would make their services three times as slow as they
+# are. What counts how many payers are served has the cores to itself.
 .PHONY: test
-test: check ## Everything CI asks for: check, then every test with branch coverage
-	@$(PY) -m pytest --cov --cov-report=term $(PYTEST_ARGS)
+test: check ## Everything CI asks for: check, then every test, unit and API tests with branch coverage; JUNIT=folder keeps reports
+	@status=0; \
+	$(PY) -m pytest --numprocesses 2 --dist loadfile --cov --cov-report=term $(if $(JUNIT),--junit-xml="$(JUNIT)/parts.xml") \
+	  $(PYTEST_ARGS) tests/unit tests/api || status=$$?; \
+	$(PY) -m pytest $(if $(JUNIT),--junit-xml="$(JUNIT)/alone.xml") $(PYTEST_ARGS) $(ALONE) || status=$$?; \
+	$(PY) -m pytest --numprocesses 2 --dist loadfile --no-loadscope-reorder $(if $(JUNIT),--junit-xml="$(JUNIT)/whole.xml") \
+	  $(PYTEST_ARGS) $(ALONE:%=--ignore=%) tests/e2e tests/security tests/integration || status=$$?; \
+	exit $$status
 
 .PHONY: test-security
 test-security: setup-dev ## Who may call what, attacks with tokens, tenancy: every case, counted (part of make test)
-	@$(PY) -m pytest --quiet tests/security $(PYTEST_ARGS)
+	@$(PY) -m pytest --quiet --numprocesses 2 --dist loadfile tests/security $(PYTEST_ARGS)
 
 .PHONY: faults
-faults: setup-dev ## Every dependency fails in every way, with longer phases (15 minutes); figures in var/faults/
-	@$(PY) -m tests.faults.matrix --baseline-s 20 --fault-s 20 --results var/faults
+faults: setup-dev ## Every dependency fails in every way, with longer phases (15 minutes); figures in var/faults/; STORES=servers
+	@$(PY) -m tests.faults.matrix --baseline-s 20 --fault-s 20 --results var/faults $(if $(STORES),--stores $(STORES))
 
 .PHONY: check
-check: setup-dev ## Format, lint, types, import contracts, file sizes
+check: setup-dev ## Format, lint, types, import contracts, file sizes, no SQL from strings
 	@echo "==> Format"; $(PY) -m ruff format --check .
 	@echo "==> Lint"; $(PY) -m ruff check .
 	@echo "==> Types"; $(PY) -m mypy
 	@echo "==> Import contracts"; $(PY) -c '$(LINT_IMPORTS)'
 	@echo "==> File sizes"; $(PY) -m tests.sizes
+	@echo "==> SQL from tables alone"; $(PY) -m tests.sql_texts
 
 .PHONY: format
 format: setup-dev ## Put code into the project's format and fix what the linter can fix
@@ -80,33 +98,68 @@ format: setup-dev ## Put code into the project's format and fix what the linter 
 	@$(PY) -m ruff format .
 
 .PHONY: bench
-bench: setup ## Measure the product against its yardsticks; QUICK=1 is one short round, ROWS="echo lean" only these
+bench: setup-dev ## Measure the product against its yardsticks; QUICK=1 is one short round, ROWS="echo lean" only these
 	@$(PY) -m bench $(if $(QUICK),--quick) $(if $(ROWS),--only "$(ROWS)")
 
 .PHONY: model
 model: setup ## Train the fraud model on simulated transactions, unless there is one
 	@$(PY) -m local_stack model
 
+.PHONY: backup
+backup: setup ## Back up databases, keys, models and archive, also while they run; TO=folder, KEEP=7, BACKUP_PASSPHRASE
+	@$(PY) -m assay backup $(if $(TO),"$(TO)") $(if $(KEEP),--keep $(KEEP))
+
+.PHONY: restore
+restore: setup ## Restore a backup into an empty, stopped stack: make restore FROM=var/backups/assay-....tar
+	@$(PY) -m assay restore "$(if $(FROM),$(FROM),$(error say which: make restore FROM=FILE))"
+
 .PHONY: geoip
 geoip: setup ## Fetch the pinned GeoIP data, unless it is there
 	@$(PY) -m local_stack geoip
 
-COMPOSE_SECRETS := POSTGRES_PASSWORD S3_SECRET_ACCESS_KEY SIGNING_KEY_PASSPHRASE AI_SERVICE_SECRET \
-  ALERT_SERVICE_SECRET LOG_SERVICE_SECRET EXTERNAL_APIS_SERVICE_SECRET
+COMPOSE_SECRETS := POSTGRES_PASSWORD DATABASE_PASSWORD S3_SECRET_ACCESS_KEY SIGNING_KEY_PASSPHRASE AI_SERVICE_SECRET \
+  ALERT_SERVICE_SECRET LOG_SERVICE_SECRET EXTERNAL_APIS_SERVICE_SECRET AI_VALKEY_PASSWORD USER_VALKEY_PASSWORD
 
-# A second time it changes nothing: with another passphrase no saved signing key opens. The containers run as another
-# user, who reads var/geoip.
+# one certificate for the servers of docker-compose.yml, by their names there and on this machine
+COMPOSE_NAMES := DNS:postgres,DNS:valkey,DNS:localhost,IP:127.0.0.1
+TEN_YEARS := 3650
+
+# A second time it changes nothing that is there: with another passphrase no saved signing key opens. The containers run
+# as another user, who reads var/geoip and the authority's certificate.
 .PHONY: compose-env
-compose-env: ## Make what docker compose needs: secrets in var/compose.env, unless they are there, and var/geoip
+compose-env: ## Make what docker compose needs, unless it is there: secrets, certificates and folders in var/
 	@umask 077; mkdir -p var; \
 	if [ ! -d var/geoip ]; then mkdir -m 755 var/geoip; fi; \
-	if [ -e var/compose.env ]; then echo "var/compose.env is there already."; exit 0; fi; \
-	unfinished="$$(mktemp var/.compose.env.XXXXXX)"; trap 'rm -f "$$unfinished"' EXIT; \
-	for name in $(COMPOSE_SECRETS); do \
-	  value="$$(od -An -N24 -tx1 /dev/urandom | tr -d ' \n')"; echo "$$name=$$value" >> "$$unfinished"; \
+	unfinished="$$(mktemp -d var/.compose.XXXXXX)"; trap 'rm -rf "$$unfinished"' EXIT; \
+	if [ ! -d var/compose-tls ]; then $(MAKE) --no-print-directory -f $(firstword $(MAKEFILE_LIST)) compose-tls TO="$$unfinished/tls"; \
+	  mv -n "$$unfinished/tls" var/compose-tls; echo "Made var/compose-tls."; fi; \
+	if [ -e var/compose.env ]; then cat var/compose.env > "$$unfinished/env"; else : > "$$unfinished/env"; fi; \
+	added=""; for name in $(COMPOSE_SECRETS); do \
+	  if grep -q "^$$name=" "$$unfinished/env"; then continue; fi; \
+	  value="$$(od -An -N24 -tx1 /dev/urandom | tr -d ' \n')"; echo "$$name=$$value" >> "$$unfinished/env"; \
+	  added="$$added $$name"; \
 	done; \
-	mv -n "$$unfinished" var/compose.env; \
-	echo "Made var/compose.env. Keep it: the saved keys open with it alone."
+	if [ -z "$$added" ]; then echo "var/compose.env is there already."; exit 0; fi; \
+	mv "$$unfinished/env" var/compose.env; \
+	echo "Made in var/compose.env:$$added. Keep it: the saved keys open with it alone."
+
+# an authority that signs this one certificate, whose key stays beside it for the next one
+.PHONY: compose-tls
+compose-tls:
+	@command -v openssl > /dev/null || { echo "make compose-env needs openssl." >&2; exit 1; }; \
+	umask 077; mkdir -m 755 "$(TO)"; \
+	plain="$$(printf '[req]\ndistinguished_name=dn\n[dn]\n')"; \
+	openssl req -x509 -config <(echo "$$plain") -newkey ec -pkeyopt ec_paramgen_curve:P-256 -nodes -days $(TEN_YEARS) \
+	  -subj "/CN=Assay on this machine" -addext basicConstraints=critical,CA:TRUE,pathlen:0 \
+	  -addext keyUsage=critical,keyCertSign,cRLSign -addext subjectKeyIdentifier=hash \
+	  -keyout "$(TO)/ca.key" -out "$(TO)/ca.crt" 2> /dev/null; \
+	openssl req -new -config <(echo "$$plain") -newkey ec -pkeyopt ec_paramgen_curve:P-256 -nodes -subj "/CN=postgres" \
+	  -keyout "$(TO)/server.key" -out "$(TO)/server.csr" 2> /dev/null; \
+	openssl x509 -req -in "$(TO)/server.csr" -CA "$(TO)/ca.crt" -CAkey "$(TO)/ca.key" -days $(TEN_YEARS) \
+	  -set_serial "0x$$(od -An -N8 -tx1 /dev/urandom | tr -d ' \n')" -out "$(TO)/server.crt" -extfile <(printf \
+	  'basicConstraints=critical,CA:FALSE\nsubjectAltName=$(COMPOSE_NAMES)\nextendedKeyUsage=serverAuth\nauthorityKeyIdentifier=keyid\n') \
+	  2> /dev/null; \
+	rm "$(TO)/server.csr"; chmod 644 "$(TO)/ca.crt" "$(TO)/server.crt"
 
 .PHONY: openapi
 openapi: setup-dev ## Write each service's OpenAPI description to docs/openapi/

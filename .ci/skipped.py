@@ -1,4 +1,4 @@
-"""Ends with 1 when a test was skipped for a reason that is not allowed: `skipped.py JUNIT_XML ALLOWED_SKIPS`."""
+"""Ends with 1 when a test was skipped for a reason that is not allowed: `skipped.py ALLOWED_SKIPS JUNIT_XML...`."""
 
 import sys
 from pathlib import Path
@@ -6,17 +6,18 @@ from xml.etree import ElementTree as Xml
 
 
 def main() -> None:
-    """Compare the reasons in the report with the allowed ones; a line allows the reasons that begin with it."""
-    report, allowed_file = map(Path, sys.argv[1:3])
+    """Compare the reasons in the reports with the allowed ones; a line allows the reasons that begin with it."""
+    allowed_file, *reports = map(Path, sys.argv[1:])
     lines = (line.strip() for line in allowed_file.read_text().splitlines())
     allowed = tuple(line for line in lines if line and not line.startswith("#"))
-    tests = list(Xml.parse(report).iter("testcase"))  # noqa: S314 - pytest wrote it a moment ago
-    if not tests:
+    found = [list(Xml.parse(report).iter("testcase")) for report in reports]  # noqa: S314 - pytest wrote them
+    tests = [test for each in found for test in each]
+    if not found or not all(found):
         sys.exit("No test was run.")
     skipped = [
         f"{test.get('classname')}::{test.get('name')}: {reason}"
         for test in tests
-        for reason in [found.get("message", "") for found in test.iter("skipped")]
+        for reason in [each.get("message", "") for each in test.iter("skipped")]
         if not reason.startswith(allowed)
     ]
     if skipped:

@@ -1,15 +1,19 @@
-"""Builds every collaborator of ai_service once, for all its doors."""
+"""Builds every collaborator of ai_service once, for all its doors.
+
+`build` is over the house limit: it is one list of what is opened, in the order in which it is closed again.
+"""
 
 import asyncio
-import fcntl
-from collections.abc import AsyncIterator, Iterator, Mapping, Sequence
-from contextlib import AsyncExitStack, asynccontextmanager, contextmanager
+from collections.abc import AsyncIterator, Mapping, Sequence
+from contextlib import AsyncExitStack, asynccontextmanager
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import Any
 
-from sqlalchemy import make_url
+from sqlalchemy import Connection
 
+from ai_service.changes import Topic, changes
 from ai_service.clients.alerts import TARGET as ALERT
 from ai_service.clients.alerts import AlertClient
 from ai_service.clients.geoip import GeoIpClient
@@ -18,36 +22,44 @@ from ai_service.features import definitions
 from ai_service.features import store as velocity_store
 from ai_service.features.store import VelocityStore
 from ai_service.ml import kernels
-from ai_service.ml.predictor import FraudModel
+from ai_service.ml.saved import ModelChoice
+from ai_service.only_process import OnlyProcess, only_process
 from ai_service.policies.policy import built_in_policies
-from ai_service.scoring import repository, saving
+from ai_service.scoring import repository
 from ai_service.scoring.deciding import Deciding
+from ai_service.scoring.decision_store import open_decision_store
 from ai_service.scoring.drafts import Drafts
 from ai_service.scoring.enrichment import Enrichment
 from ai_service.scoring.history import DecisionHistory
-from ai_service.scoring.loading import Scoring, load_scoring
+from ai_service.scoring.loading import load_scoring
+from ai_service.scoring.partitions import partitions_kept
 from ai_service.scoring.publisher import Publisher
-from ai_service.scoring.recovery import SnapshotKeeper, restore_velocity
-from ai_service.scoring.redelivery import relays
+from ai_service.scoring.redelivery import relays as decision_relays
 from ai_service.scoring.replays import Replays
 from ai_service.scoring.service import TransactionScorer
+from ai_service.scoring.switching import ModelSwitch
 from ai_service.scoring.tables import outbox
+from ai_service.scoring.velocity_opening import open_velocity
 from ai_service.settings import AiSettings
 from ai_service.usage.redelivery import warning_relay
 from ai_service.usage.service import UsageMeter
-from common.background import running
+from common.background import Loop, running
+from common.changes.repository import Subject, versions
+from common.changes.watch import ChangeWatch
 from common.circuit import Circuit
 from common.clients.logs import TARGET as AUDIT
 from common.clients.logs import LogClient
 from common.clients.notices import NoticeClient
-from common.clock import epoch_ms, utc_now
+from common.clock import utc_now
 from common.db import Database, open_database, writing_engine
-from common.errors import StartupError
 from common.outbox import Outbox
 from common.pools import open_pool
+from common.postgres.listening import watching_loops
 from common.rate_limits.limiting import Allowances
 from common.relay import InlineSender, Relay
+from common.replica import open_replica
 from common.service_calls import ServiceCalls, open_service_calls
+from common.valkey.calls import open_shared
 from common.writer import DatabaseWriter
 
 MIGRATIONS = Path(__file__).parent / "migrations"
@@ -55,10 +67,6 @@ LOOKUP_TIMEOUT_S = 2.0
 HISTORY_QUEUE = 32
 FAILED_DELIVERIES = 3  # in a row, before a target is left to the relay
 RELAY_TIMEOUT_S = 10.0
-
-
-class AlreadyRunningError(StartupError):
-    """Another ai_service process holds the velocity state; with SQLite there can be only one."""
 
 
 @dataclass(frozen=True)
@@ -78,57 +86,62 @@ async def build(
     What institutions may ask for is what user_service says of them, unless `allowances` are given.
     """
     async with AsyncExitStack() as stack:
-        stack.enter_context(_only_process(settings))
-        scoring = await asyncio.to_thread(_warm_scoring, settings)
+        valkey = await stack.enter_async_context(open_shared(settings))
+        only = await stack.enter_async_context(only_process(settings))
+        await asyncio.to_thread(_warm_kernels)
         database = await stack.enter_async_context(
-            open_database(settings.database_url, migrations=MIGRATIONS)
+            open_database(settings.database_url, migrations=MIGRATIONS, production=settings.is_production)
         )
         threads = await stack.enter_async_context(_database_threads(settings))
-        velocity = await threads.reader.run(
-            lambda c: restore_velocity(c, settings.velocity_snapshot, now_ms=epoch_ms())
+        counting = await stack.enter_async_context(
+            open_velocity(settings, valkey, reader=threads.reader, writer=threads.writer)
         )
-        await threads.writer.run(saving.warm_up)
-        calls = await stack.enter_async_context(open_service_calls(settings, client_id="ai_service"))
+        calls = await stack.enter_async_context(
+            open_service_calls(settings, client_id="ai_service", valkey=valkey)
+        )
+        models, watch = await _models(settings, threads, counting.store)
         circuits = {target: Circuit(target, failures_to_open=FAILED_DELIVERIES) for target in (ALERT, AUDIT)}
-        allowances = allowances or calls.verifier.access
-        usage = await _usage_meter(threads, allowances)
-        publisher = await _publisher(
-            settings, calls, threads, velocity=velocity, circuits=circuits, usage=usage
-        )
+        usage = await _usage_meter(threads, allowances or calls.verifier.access)
         scorer, rates = await _scorer(
-            settings, calls, threads, velocity=velocity, scoring=scoring, publisher=publisher, usage=usage
+            settings, calls, threads, stack, deciding=await models.first(), circuits=circuits, usage=usage
         )
-        snapshot = settings.velocity_snapshot
-        keeper = SnapshotKeeper(velocity, threads.reader, snapshot, settings.velocity_snapshot_s)
-        relayed = [relay.run for relay in await _relays(settings, calls, threads, circuits)]
-        history = await _history(settings, stack, threads, scorer.publisher, scoring.model)
-        async with running(rates.keep_fresh, scorer.publisher.flush, *relayed, keeper.run):
+        models.hand_to(scorer.use, when_behind=partial(watch.try_again, Topic.MODEL))
+        relays = await _relays(settings, calls, threads, circuits)
+        history = await _history(settings, stack, threads, scorer.publisher, models)
+        partitions = await stack.enter_async_context(partitions_kept(settings.database_url))
+        loops = [*(relay.run for relay in relays), *_shared_loops(settings, threads, usage, watch)]
+        loops += [rates.keep_fresh, scorer.publisher.flush, *counting.loops, *partitions]
+        async with running(*loops):
             yield {
                 "scorer": scorer,
                 "history": history,
                 "usage": usage,
-                "allowances": allowances,
+                "allowances": allowances or calls.verifier.access,
                 "deadline_ms": settings.deadline_ms,
                 "hot_door": settings.hot_door,
                 "admissions": {(b"POST", b"/v1/score"): scorer.admission},
                 "token_verifier": calls.verifier,
+                "valkey": valkey,
                 "database": database,
-                "readiness": _readiness(database, calls, rates, scoring.model),
+                "readiness": {**_readiness(database, calls, rates, models, only), **counting.readiness},
+                "details": {"model": models.details},
             }
             await scorer.drain()
-        await keeper.write()
 
 
 async def _scorer(
     settings: AiSettings,
     calls: ServiceCalls,
     threads: Threads,
+    stack: AsyncExitStack,
     *,
-    velocity: VelocityStore,
-    scoring: Scoring,
-    publisher: Publisher,
+    deciding: Deciding,
+    circuits: Mapping[str, Circuit],
     usage: UsageMeter,
 ) -> tuple[TransactionScorer, RatesClient]:
+    publisher = await _publisher(
+        settings, calls, threads, stack, velocity=deciding.velocity, circuits=circuits, usage=usage
+    )
     external = await calls.client(settings.external_apis_services_url, timeout_s=LOOKUP_TIMEOUT_S)
     rates = RatesClient(
         external,
@@ -137,17 +150,12 @@ async def _scorer(
         wanted=await threads.reader.run(repository.base_currencies),
     )
     geoip = GeoIpClient(
-        external,
+        await calls.courier(settings.external_apis_services_url, timeout_s=LOOKUP_TIMEOUT_S),
         calls.tokens,
         timeout_s=settings.geoip_timeout_ms / 1000,
         cache_s=settings.geoip_cache_s,
         cache_size=settings.geoip_cache_size,
     )
-    model, rules = scoring.model, scoring.rules
-    policies = built_in_policies(model_is_simulated=model.simulated_only)
-    for policy in (policies.sandbox, policies.live):
-        model.bands(policy.cuts)  # made once, here, rather than while a payer waits
-    deciding = Deciding(velocity, scoring.features, model, rules, policies, Drafts(model, rules.version))
     scorer = TransactionScorer(
         Enrichment(rates, geoip, calls.verifier.access),
         deciding,
@@ -163,14 +171,16 @@ async def _publisher(
     settings: AiSettings,
     calls: ServiceCalls,
     threads: Threads,
+    stack: AsyncExitStack,
     *,
     velocity: VelocityStore,
     circuits: Mapping[str, Circuit],
     usage: UsageMeter,
 ) -> Publisher:
     delivery_s = settings.delivery_timeout_ms / 1000
+    store = open_decision_store(settings.database_url, threads.writer, usage)
     return Publisher(
-        threads.writer,
+        await stack.enter_async_context(store),
         alerts=AlertClient(
             await calls.courier(settings.alert_service_url, timeout_s=delivery_s),
             calls.tokens,
@@ -198,19 +208,20 @@ async def _history(
     stack: AsyncExitStack,
     threads: Threads,
     publisher: Publisher,
-    model: FraudModel,
+    models: ModelSwitch,
 ) -> DecisionHistory:
     pool = await stack.enter_async_context(
         open_pool("history", workers=1, queue=HISTORY_QUEUE, refusal="Too many look-ups are waiting.")
     )
-    return DecisionHistory(threads.reader, pool, publisher, model, settings.models_dir)
+    lists = await stack.enter_async_context(open_replica(settings.read_database_url, threads.reader))
+    return DecisionHistory(threads.reader, lists, pool, publisher, models, settings.models_dir)
 
 
 async def _relays(
     settings: AiSettings, calls: ServiceCalls, threads: Threads, circuits: Mapping[str, Circuit]
 ) -> Sequence[Relay]:
     to_alerts = await calls.courier(settings.alert_service_url, timeout_s=RELAY_TIMEOUT_S)
-    of_decisions = relays(
+    of_decisions = decision_relays(
         threads.writer,
         alerts=AlertClient(to_alerts, calls.tokens),
         logs=LogClient(
@@ -229,28 +240,61 @@ async def _relays(
 
 
 def _readiness(
-    database: Database, calls: ServiceCalls, rates: RatesClient, model: FraudModel
+    database: Database, calls: ServiceCalls, rates: RatesClient, models: ModelSwitch, only: OnlyProcess
 ) -> Mapping[str, Any]:
     async def model_loaded() -> bool:
-        return bool(model.feature_names)
+        return bool(models.model.feature_names)
 
     return {
         "model_loaded": model_loaded,
         "database_connected": database.connected,
+        "only_process": only.held,
         "keys_loaded": calls.keys_loaded,
         "access_known": calls.access_known,
-        "service_token_available": calls.token_available,
+        "service_token_asked": calls.token_asked,
         "rates_asked": rates.asked,
     }
 
 
-def _warm_scoring(settings: AiSettings) -> Scoring:
-    """Load model and rules and compile every kernel, so that no transaction waits for it."""
-    scoring = load_scoring(settings.models_dir, settings.rules_file)
+async def _models(
+    settings: AiSettings, threads: Threads, velocity: VelocityStore
+) -> tuple[ModelSwitch, ChangeWatch]:
+    """Return what chooses the model, and what watches for changes from now on: nothing of them was read before."""
+    models = ModelSwitch(threads.reader, partial(_deciding, settings, velocity))
+    watch = ChangeWatch(partial(threads.reader.run, _changes), {Topic.MODEL: models.take_over})
+    await watch.start()
+    return models, watch
+
+
+def _shared_loops(
+    settings: AiSettings, threads: Threads, usage: UsageMeter, watch: ChangeWatch
+) -> Sequence[Loop]:
+    """Return what keeps this process in step with others."""
+    watching = watching_loops(watch, settings.database_url)
+    if not settings.may_have_others:
+        return watching
+    return [*watching, partial(usage.keep_fresh, threads.reader)]
+
+
+def _changes(connection: Connection) -> Mapping[Subject, int]:
+    return versions(connection, changes)
+
+
+def _warm_kernels() -> None:
+    """Compile every kernel, so that no transaction waits for it."""
     kernels.warm_up()
     velocity_store.warm_up()
     definitions.warm_up()
-    return scoring
+
+
+def _deciding(settings: AiSettings, velocity: VelocityStore, choice: ModelChoice | None) -> Deciding:
+    """Load what decides with a chosen model, and make everything that it makes once; raises `StartupError`."""
+    scoring = load_scoring(settings.models_dir, settings.rules_file, choice)
+    model, rules = scoring.model, scoring.rules
+    policies = built_in_policies(model_is_simulated=model.simulated_only)
+    for policy in (policies.sandbox, policies.live):
+        model.bands(policy.cuts)  # made once, here, rather than while a payer waits
+    return Deciding(velocity, scoring.features, model, rules, policies, Drafts(model, rules.version))
 
 
 @asynccontextmanager
@@ -264,20 +308,3 @@ async def _database_threads(settings: AiSettings) -> AsyncIterator[Threads]:
     finally:
         await threads.writer.close()
         await threads.reader.close()
-
-
-@contextmanager
-def _only_process(settings: AiSettings) -> Iterator[None]:
-    """Hold a lock beside the snapshot; raises `AlreadyRunningError` when another process holds it."""
-    path = settings.velocity_snapshot.with_suffix(".lock")
-    path.parent.mkdir(parents=True, exist_ok=True)
-    with path.open("w") as file:
-        try:
-            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except OSError:
-            raise AlreadyRunningError(
-                f"Another ai_service already uses {path.name} (database "
-                f"{make_url(settings.database_url).render_as_string()}). The velocity state lives in one process: "
-                "stop the other one, or give this one its own VELOCITY_SNAPSHOT and DATABASE_URL."
-            ) from None
-        yield

@@ -1,28 +1,24 @@
 """The settings of ai_service."""
 
 from pathlib import Path
-from typing import Annotated
 
-from pydantic import BeforeValidator, Field
+from pydantic import Field, SecretStr
 
-from common.settings import ServiceSettings
-
-
-def _nothing_if_empty(value: object) -> object:
-    return value or None
+from common.db_settings import ReplicatedSettings
+from common.settings import OptionalPath, unless_shared
 
 
-class AiSettings(ServiceSettings):
+class AiSettings(ReplicatedSettings):
     """What ai_service is told."""
 
     port: int = Field(8000, ge=0, le=65535, description="port to listen on")
-    database_url: str = Field("sqlite:///var/ai_service.db", description="sqlite:///FILE or postgresql://...")
+    database_url: SecretStr = Field(
+        SecretStr("sqlite:///var/ai_service.db"), description="sqlite:///FILE or postgresql://..."
+    )
     models_dir: Path = Field(
         Path("var/models"), description="where trained models are; current.json names the one in use"
     )
-    rules_file: Annotated[Path | None, BeforeValidator(_nothing_if_empty)] = Field(
-        None, description="YAML file of rules; empty: the starter rules"
-    )
+    rules_file: OptionalPath = Field(None, description="YAML file of rules; empty: the starter rules")
     velocity_snapshot: Path = Field(Path("var/velocity.npz"), description="where the velocity state is kept")
     velocity_snapshot_s: float = Field(60.0, gt=0, description="seconds between two snapshots of it")
     alert_service_url: str = Field("http://127.0.0.1:8003", description="where alerts are raised")
@@ -44,3 +40,12 @@ class AiSettings(ServiceSettings):
         True, description="answer POST /v1/score in front of FastAPI; false sends all of it through the route"
     )
     max_waiting: int = Field(1024, ge=1, description="how many transactions may wait to be saved before 503")
+
+    @property
+    def may_have_others(self) -> bool:
+        """Say whether other processes may score over the same database."""
+        return self.why_one_process() is None
+
+    def why_one_process(self) -> str | None:
+        """Velocity, usage and idempotency are the same for all who share both."""
+        return unless_shared(self.database_url, self.valkey_url)

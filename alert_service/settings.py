@@ -8,7 +8,7 @@ from typing import ClassVar, Self
 
 from pydantic import Field, SecretStr, field_validator, model_validator
 
-from common.settings import ServiceSettings
+from common.db_settings import ReplicatedSettings
 
 _ADDRESS = re.compile(r"[A-Za-z0-9._%+-]+@[A-Za-z0-9.-]+")
 
@@ -21,15 +21,15 @@ class SmtpSecurity(StrEnum):
     NONE = "none"
 
 
-class AlertSettings(ServiceSettings):
+class AlertSettings(ReplicatedSettings):
     """What alert_service is told."""
 
     secrets_of_others: ClassVar[frozenset[str]] = frozenset({"smtp_password"})
 
     port: int = Field(8003, ge=0, le=65535, description="port to listen on")
     max_body_bytes: int = Field(4_194_304, ge=1024, description="longest request body that is read")
-    database_url: str = Field(
-        "sqlite:///var/alert_service.db", description="sqlite:///FILE or postgresql://..."
+    database_url: SecretStr = Field(
+        SecretStr("sqlite:///var/alert_service.db"), description="sqlite:///FILE or postgresql://..."
     )
     decision_link: str = Field(
         "http://127.0.0.1:8000/v1/decisions/{decision_id}",
@@ -38,7 +38,11 @@ class AlertSettings(ServiceSettings):
     account_link: str = Field(
         "",
         description="the link in mails that hold a token, with {token} in it, best behind a #; empty: they show the "
-        "token and the route that takes it",
+        "request that takes the token",
+    )
+    account_api_url: str = Field(
+        "http://127.0.0.1:8001",
+        description="where people reach user_service; the requests in mails go there, without an ACCOUNT_LINK",
     )
     mail_from: str = Field("Assay <assay@localhost>", description="sender of mails")
     smtp_host: str = Field("127.0.0.1", description="mail server")
@@ -65,7 +69,7 @@ class AlertSettings(ServiceSettings):
     mail_give_up_h: float = Field(
         72.0,
         gt=0,
-        description="hours after which an address that was only ever refused for now counts as refused for good",
+        description="hours after which an address that the mail server refuses for the time being counts as refused for good",
     )
     recipients_max_age_s: float = Field(
         60.0, ge=0, description="seconds after which recipients are asked for again"
@@ -95,10 +99,21 @@ class AlertSettings(ServiceSettings):
             raise ValueError("ACCOUNT_LINK is empty, or an http address that holds {token}")
         return value
 
+    @field_validator("account_api_url")
+    @classmethod
+    def _an_address(cls, value: str) -> str:
+        if not re.fullmatch(r"https?://[\x21-\x7e]+", value):
+            raise ValueError("ACCOUNT_API_URL is an http address")
+        return value
+
     @property
     def mail_domain(self) -> str:
         """Return the domain that mails are from; it also makes their Message-IDs unique in the world."""
         return parseaddr(self.mail_from)[1].rpartition("@")[2]
+
+    def why_one_process(self) -> str | None:
+        """Which alerts share a mail, and how fast the mail server is asked, one process decides."""
+        return "one alert_service process makes the mails and paces the mail server; WORKERS=1"
 
     @model_validator(mode="after")
     def _refuse_plain_text_across_a_network(self) -> Self:

@@ -40,10 +40,20 @@ def choose_cores() -> Cores:
 
 
 def pin(pid: int, core: int) -> None:
-    """Keep a process, with all its threads, on one core; threads it starts later inherit that."""
-    for thread in Path(f"/proc/{pid}/task").iterdir():
-        with suppress(ProcessLookupError):  # it ended meanwhile
-            os.sched_setaffinity(int(thread.name), {core})
+    """Keep a process and those below it, with all their threads, on one core; what they start later inherits that."""
+    for each in family(pid):
+        with suppress(FileNotFoundError, ProcessLookupError):  # it ended meanwhile
+            for thread in Path(f"/proc/{each}/task").iterdir():
+                os.sched_setaffinity(int(thread.name), {core})
+
+
+def family(pid: int) -> list[int]:
+    """Return a process and all below it: a server's workers are processes too."""
+    found = [pid]
+    for children in Path(f"/proc/{pid}/task").glob("*/children"):
+        with suppress(FileNotFoundError, ProcessLookupError):
+            found += [each for child in children.read_text().split() for each in family(int(child))]
+    return found
 
 
 def cpu_seconds(pid: int) -> float:
@@ -53,8 +63,16 @@ def cpu_seconds(pid: int) -> float:
 
 
 def cpu_by_name(pids: Mapping[str, int]) -> dict[str, float]:
-    """Return `cpu_seconds` of each process."""
-    return {name: cpu_seconds(pid) for name, pid in pids.items()}
+    """Return how much CPU time each process and those below it have used, also those that have ended."""
+    return {name: sum(map(_with_ended_children, family(pid))) for name, pid in pids.items()}
+
+
+def _with_ended_children(pid: int) -> float:
+    try:
+        fields = Path(f"/proc/{pid}/stat").read_text(encoding="utf-8").rpartition(")")[2].split()
+    except (FileNotFoundError, ProcessLookupError):
+        return 0.0  # it ended a moment ago
+    return sum(map(int, fields[11:15])) / _TICKS_PER_S
 
 
 def idle_share(seconds: float = LOOK_S) -> float:

@@ -14,6 +14,7 @@ from bench.product import Product
 CONNECTIONS = 256
 OVERLOAD_CONNECTIONS = 512
 STEPS = (1, 2, 3, 5)
+MODEST_RATE = 100.0
 RECOVERY_LOAD = 0.5
 RECOVERED_WITHIN_S = 5.0
 BACK_AT_MS = 20.0
@@ -76,6 +77,25 @@ def half_load(
     yield Figure(
         f"{name}_lost", found.lost, "of acknowledged", len(found.outcome.acknowledged), Aim(Better.LOWER, 0)
     )
+
+
+def cached(product: Product, *, tag: str, seconds: float, cores: Cores) -> Iterator[Figure]:
+    """Yield the latencies of payments whose institution, key and places are remembered, at a rate that fills no queue."""
+    found = offer_product(
+        product,
+        tag=tag,
+        due=random_times(MODEST_RATE, seconds),
+        rate=MODEST_RATE,
+        seconds=seconds,
+        connections=CONNECTIONS,
+        cores=cores,
+    )
+    latency, name = found.outcome.latency_ms(), f"{product.name}_cached"
+    note = f"{MODEST_RATE:,.0f}/s offered, {_counts(found.outcome)}"
+    yield Figure(f"{name}_p50", latency.p50, "ms", note=note)
+    yield Figure(f"{name}_p99", latency.p99, "ms", aim=Aim(Better.LOWER, 50))
+    acknowledged = len(found.outcome.acknowledged)
+    yield Figure(f"{name}_lost", found.lost, "of acknowledged", acknowledged, Aim(Better.LOWER, 0))
 
 
 def overload(

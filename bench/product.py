@@ -5,10 +5,9 @@ from collections.abc import Collection, Iterator, Mapping
 from contextlib import closing, contextmanager
 from dataclasses import dataclass, field, replace
 from pathlib import Path
-from urllib.parse import quote
 
 import httpx
-from sqlalchemy import create_engine, text
+from sqlalchemy import text
 from sqlalchemy.engine import Connection, Engine
 
 from bench.errors import BenchError
@@ -18,7 +17,8 @@ from bench.processes import HOST, free_ports
 from bench.stream import Stream
 from local_stack.accounts import Login, access_token, register_sandbox
 from local_stack.evidence import Evidence
-from local_stack.settings import GeoProvider, StackSettings
+from local_stack.reading import reading_engine
+from local_stack.settings import GeoProvider, StackSettings, Stores
 from local_stack.stack import Stack, owned_stack
 
 SCORE_PATH = "/v1/score"
@@ -31,7 +31,10 @@ _SAVED = text(
     "SELECT count(*) FROM idempotency_keys"
     " WHERE institution_id = :institution AND transaction_id > :low AND transaction_id < :high"
 )
-_SAVED_IDS = text(str(_SAVED).replace("count(*)", "transaction_id"))
+_SAVED_IDS = text(
+    "SELECT transaction_id FROM idempotency_keys"
+    " WHERE institution_id = :institution AND transaction_id > :low AND transaction_id < :high"
+)
 _FLAGGED = text(
     "SELECT count(*) FROM idempotency_keys AS k JOIN decisions AS d ON d.decision_id = k.decision_id WHERE d.flagged"
     " AND k.institution_id = :institution AND k.transaction_id > :low AND k.transaction_id < :high"
@@ -119,7 +122,9 @@ class Product:
     def lost_in_archive(self) -> tuple[int, int]:
         """Return how many decisions are saved, and how many of them the archive lacks or has twice."""
         store = self.stack.url("object_store")
-        with closing(Evidence(self.stack.files, self.login, object_store_url=store)) as evidence:
+        database = self.stack.storage.databases["ai_service"]
+        evidence = Evidence(self.stack.files, self.login, object_store_url=store, database_url=database)
+        with closing(evidence):
             archived = evidence.archived()
             saved = {kept.decision_id for kept in evidence.saved()}
         found = {kept.decision_id for kept in archived}
@@ -138,7 +143,7 @@ class Product:
 
 
 @contextmanager
-def running_product(
+def running_product(  # noqa: PLR0913 - what is run, on what, with what
     name: str,
     summary: str,
     *,
@@ -148,10 +153,14 @@ def running_product(
     cores: Cores,
     connections: tuple[int, ...],
     environment: Mapping[str, str],
+    stores: Stores = Stores.EMBEDDED,
 ) -> Iterator[Product]:
-    """Yield a stack that is ready, ai_service on the server's core and all else on the other one."""
+    """Yield a stack that is ready, ai_service on the server's core and everything else on the other one.
+
+    Several workers of it may use both.
+    """
     ports = dict(zip(_PORT_SETTINGS, free_ports(len(_PORT_SETTINGS)), strict=True))
-    settings = StackSettings.model_validate({"var_dir": folder, **ports})
+    settings = StackSettings.model_validate({"var_dir": folder, "stores": stores, **ports})
     more = {"MODELS_DIR": str(models_dir.resolve()), **environment}
     with owned_stack(settings, geoip_provider=GeoProvider.MOCK) as stack:
         stack.parts = tuple(
@@ -164,10 +173,12 @@ def running_product(
         stack.start()
         stack.await_ready()
         for part, child in stack.children.items():
-            pin(child.pid, cores.server if part == "ai_service" else cores.others)
+            if part != "ai_service":
+                pin(child.pid, cores.others)
+            elif "WORKERS" not in environment:
+                pin(child.pid, cores.server)
         login = register_sandbox(stack.url("user_service"), name=f"Bench {name}")
-        path = quote(str(stack.files.database("ai_service")))
-        database = create_engine(f"sqlite:///file:{path}?mode=ro&uri=true")
+        database = reading_engine(stack.storage.databases["ai_service"])
         try:
             yield Product(name, summary, stack, login, stream, database, connections)
         finally:

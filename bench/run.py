@@ -3,7 +3,7 @@
 import shutil
 from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager, ExitStack
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from enum import StrEnum
 from pathlib import Path
 
@@ -11,18 +11,29 @@ from ai_service.features.definitions import FEATURE_NAMES
 from bench.comparisons import comparisons, losses
 from bench.figures import Aim, Better, Figure
 from bench.hop import hop_ms
-from bench.identity import identity_figures
+from bench.identity import identity_figures, new_key
 from bench.machine import Cores, fdatasync_ms
-from bench.paced import half_load, overload
+from bench.paced import cached, half_load, overload
 from bench.processes import HOST, Server, uvicorn_server
 from bench.product import Product, running_product
 from bench.profile import profile_figures, sampling
 from bench.rounds import Rounds
 from bench.stream import Stream, load_stream
-from bench.targets import Target, running_echo, running_naive
-from bench.variants import FULL, LEAN, Variant, provide_variant
+from bench.targets import Target, running_echo, running_floor, running_naive
+from bench.variants import (
+    FLOORS,
+    FULL,
+    LEAN,
+    LEAN_SERVERS,
+    LEAN_WORKERS,
+    WORKERS,
+    Variant,
+    provide_variant,
+    workers_can_be_chosen,
+)
 from bench.wrk import provide_wrk
 from common.clock import utc_now
+from local_stack.settings import Stores
 
 HALF_OF = 32  # connections at which the capacity is taken that half-load is half of
 MULTIPLES_OF = 128  # and the one that overload is a multiple of
@@ -32,6 +43,7 @@ class Row(StrEnum):
     """What can be measured."""
 
     ECHO = "echo"
+    FLOOR = "floor"
     LEAN = "lean"
     FULL = "full"
     NAIVE = "naive"
@@ -39,12 +51,16 @@ class Row(StrEnum):
     OVERLOAD = "overload"
     IDENTITY = "identity"
     PARTS = "parts"
+    SERVERS = "servers"
+    WORKERS = "workers"
+    CACHED = "cached"
     PROFILE = "profile"
 
 
 EVERYTHING = frozenset(Row) - {Row.PROFILE}
 OVER_HTTP = frozenset(Row) - {Row.PARTS}
-NEEDS_LEAN = frozenset({Row.LEAN, Row.NAIVE, Row.HALF, Row.OVERLOAD, Row.IDENTITY, Row.PROFILE})
+NEEDS_SERVERS = frozenset({Row.SERVERS, Row.WORKERS, Row.CACHED})
+NEEDS_LEAN = frozenset(Row) - {Row.ECHO, Row.FULL, Row.PARTS} - NEEDS_SERVERS
 
 
 @dataclass(frozen=True)
@@ -101,11 +117,21 @@ class Bench:
             self.rounds.run(targets, rounds=self.size.rounds, seconds=self.size.seconds)
             yield from self._floor(hop, "after")
             summaries = {name: product.summary for name, product in products.items()}
+            summaries |= dict.fromkeys(FLOORS, "saving and telling alone")
             yield from comparisons(self.rounds, default_features=len(FEATURE_NAMES), summaries=summaries)
             yield from losses(self.rounds)
             if LEAN in products:
                 yield from self._paced(products[LEAN])
                 yield from self._identity(products[LEAN])
+            if Row.CACHED in self.rows:
+                self.say(f"{LEAN_SERVERS}: whom it knows, at a modest rate")
+                product = products[LEAN_SERVERS]
+                yield from cached(
+                    replace(product, api_key=new_key(product)),
+                    tag=self.rounds.next_tag(),
+                    seconds=self.size.paced_seconds,
+                    cores=self.cores,
+                )
             if Row.PROFILE in self.rows:
                 yield from self._profile(products[LEAN])
             for product in products.values():
@@ -116,7 +142,15 @@ class Bench:
         names = [name for name, is_needed in (
             (LEAN, self.rows & NEEDS_LEAN), (FULL, Row.FULL in self.rows)
         ) if is_needed]  # fmt: skip
-        return {name: until_done.enter_context(self._product(name)) for name in names}
+        products = {name: until_done.enter_context(self._product(name)) for name in names}
+        if self.rows & NEEDS_SERVERS:
+            products[LEAN_SERVERS] = until_done.enter_context(self._on_servers(LEAN_SERVERS, workers=1))
+        if Row.WORKERS in self.rows and not workers_can_be_chosen():
+            self.say("ai_service has no setting for its workers: that row is left out")
+        elif Row.WORKERS in self.rows:
+            several = self._on_servers(LEAN_WORKERS, workers=WORKERS)
+            products[LEAN_WORKERS] = until_done.enter_context(several)
+        return products
 
     def _targets(self, until_done: ExitStack, products: dict[str, Product]) -> list[Target]:
         """Start what is measured in rounds; those that answer nothing else are the last."""
@@ -125,12 +159,29 @@ class Bench:
             stream, connections = self._stream(), self.size.connections
             echo = running_echo(self.folder, stream, cores=self.cores, connections=connections)
             targets.append(until_done.enter_context(echo))
+        if Row.FLOOR in self.rows:
+            targets += (
+                until_done.enter_context(self._saving_alone(name, products[of]))
+                for name, of in FLOORS.items()
+                if of in products
+            )
         targets += products.values()
         if Row.NAIVE in self.rows:
             for client_per_call in (False, True):
                 naive = self._naive(products[LEAN], client_per_call=client_per_call)
                 targets.append(until_done.enter_context(naive))
         return targets
+
+    def _saving_alone(self, name: str, product: Product) -> AbstractContextManager[Target]:
+        self.say(f"Starting {name}: the saving and telling of {product.name} alone")
+        return running_floor(
+            name,
+            product,
+            folder=self.folder / name,
+            stream=self._stream(),
+            cores=self.cores,
+            connections=product.connections,
+        )
 
     def _product(self, name: str) -> AbstractContextManager[Product]:
         variant = self._variant(name)
@@ -144,6 +195,23 @@ class Bench:
             cores=self.cores,
             connections=self.size.connections,
             environment={"RULES_FILE": str(variant.rules_file.resolve())},
+        )
+
+    def _on_servers(self, name: str, *, workers: int) -> AbstractContextManager[Product]:
+        variant = self._variant(LEAN)
+        summary = f"{variant.summary}; on PostgreSQL (durable) and Valkey, workers: {workers}"
+        self.say(f"Starting {name}: {summary}")
+        several = {"WORKERS": str(workers)} if workers > 1 else {}
+        return running_product(
+            name,
+            summary,
+            folder=self.folder / name.lower(),
+            models_dir=variant.models_dir,
+            stream=self._stream(),
+            cores=self.cores,
+            connections=tuple({HALF_OF} & {*self.size.connections}),
+            environment={"RULES_FILE": str(variant.rules_file.resolve()), **several},
+            stores=Stores.SERVERS,
         )
 
     def _naive(self, product: Product, *, client_per_call: bool) -> AbstractContextManager[Target]:

@@ -6,7 +6,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Protocol
 
-from sqlalchemy import create_engine, text
+from sqlalchemy import TextClause, make_url, text
 
 from bench.http_wire import post_head
 from bench.machine import Cores
@@ -14,10 +14,16 @@ from bench.processes import HOST, Server, uvicorn_server
 from bench.product import SCORE_PATH, Product
 from bench.stream import Stream
 from local_stack import service_secrets
+from local_stack.accounts import Login, access_token, register_sandbox
 from local_stack.parts import ACCESS_KEY_ID, SECRET_ACCESS_KEY
+from local_stack.reading import reading_engine
+from local_stack.servers.databases import provide_databases
 
 ONE_THREAD = {"OMP_NUM_THREADS": "1"}  # scikit-learn's own threads make single rows slower
 _NAIVE_SAVED = text("SELECT count(*) FROM decisions WHERE transaction_id > :low AND transaction_id < :high")
+_FLOOR_SAVED = text(
+    "SELECT count(*) FROM idempotency_keys WHERE transaction_id > :low AND transaction_id < :high"
+)
 
 
 class Target(Protocol):
@@ -108,6 +114,52 @@ class Echo:
 
 
 @dataclass
+class Floor:
+    """The product's saving and telling alone; it tells the services of `product`."""
+
+    name: str
+    server: Server
+    product: Product
+    login: Login
+    stream: Stream
+    database_url: str
+    connections: tuple[int, ...]
+
+    @property
+    def url(self) -> str:
+        """Return where payments are posted to."""
+        return self.server.url + SCORE_PATH
+
+    @property
+    def pids(self) -> Mapping[str, int]:
+        """Return its process, the one it tells, and PostgreSQL where it saves there."""
+        beside = {
+            name: pid for name, pid in self.product.pids.items() if name in {"log_service", "postgresql"}
+        }
+        return {"floor": self.server.pid, **beside}
+
+    def head(self) -> bytes:
+        """Return the first part of a request."""
+        token = access_token(self.product.stack.url("user_service"), self.login)
+        return post_head(SCORE_PATH, host=HOST, headers={"Authorization": f"Bearer {token}"})
+
+    def saved(self, tag: str) -> int | None:
+        """Return how many transactions of a run are in its database."""
+        return _count(self.database_url, _FLOOR_SAVED, tag)
+
+    def flagged(self, tag: str) -> int | None:
+        """Return None: it decides nothing."""
+
+    def batches(self) -> tuple[float, float]:
+        """Return no batches."""
+        return 0.0, 0.0
+
+    def settle(self) -> float:
+        """Wait until what it told is archived, so that it costs nobody else."""
+        return self.product.settle()
+
+
+@dataclass
 class Naive:
     """The usual way: its own scoring and log services, the product's GeoIP and alert services."""
 
@@ -140,11 +192,7 @@ class Naive:
 
     def saved(self, tag: str) -> int | None:
         """Return how many transactions of a run are in its database."""
-        engine = create_engine(f"sqlite:///{self.database}")
-        with closing(engine.connect()) as connection:
-            count = connection.scalar(_NAIVE_SAVED, {"low": f"{tag}-", "high": f"{tag}."})
-        engine.dispose()
-        return int(count or 0)
+        return _count(f"sqlite:///{self.database}", _NAIVE_SAVED, tag)
 
     def flagged(self, tag: str) -> int | None:
         """Return None: it keeps no such mark."""
@@ -167,6 +215,34 @@ def running_echo(
         "bench.echo:app", core=cores.server, log=folder / "echo.log", environment={}
     ) as server:
         yield Echo(server, stream, connections)
+
+
+@contextmanager
+def running_floor(
+    name: str, product: Product, *, folder: Path, stream: Stream, cores: Cores, connections: tuple[int, ...]
+) -> Iterator[Floor]:
+    """Start the floor beside `product`, whose settings and log_service it shares, with data of its own.
+
+    Where `product` is on PostgreSQL it saves there too; it never asks Valkey.
+    """
+    folder.mkdir(parents=True, exist_ok=True)
+    storage = product.stack.storage
+    database_url = f"sqlite:///{folder / 'floor.db'}"
+    if storage.admin_url:
+        beside = make_url(storage.databases["ai_service"]).set(database="assay_floor")
+        database_url = beside.render_as_string(hide_password=False)
+        provide_databases(storage.admin_url, {name: database_url})
+    (part,) = (part for part in product.stack.parts if part.name == "ai_service")
+    environment = {
+        **{setting: value for setting, value in part.environment.items() if setting != "VALKEY_URL"},
+        "DATABASE_URL": database_url,
+        "VELOCITY_SNAPSHOT": str(folder / "velocity.npz"),
+    }
+    login = register_sandbox(product.stack.url("user_service"), name=f"Bench {name}")
+    with uvicorn_server(
+        "bench.floor:app", core=cores.server, log=folder / "floor.log", environment=environment
+    ) as server:
+        yield Floor(name, server, product, login, stream, database_url, connections)
 
 
 @contextmanager
@@ -212,3 +288,12 @@ def running_naive(
             environment=settings,
         ) as server:
             yield Naive(name, server, log, product, stream, database, connections=(32,))
+
+
+def _count(database_url: str, question: TextClause, tag: str) -> int:
+    """Return how many rows of a run are in a database."""
+    engine = reading_engine(database_url)
+    with closing(engine.connect()) as connection:
+        count = connection.scalar(question, {"low": f"{tag}-", "high": f"{tag}."})
+    engine.dispose()
+    return int(count or 0)

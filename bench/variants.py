@@ -5,10 +5,14 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from ai_service.features.definitions import FEATURE_NAMES
+from ai_service.settings import AiSettings
 from bench.models import TAKES_OTHER_MODELS, feature_names, lean_features, provide_model
 from bench.rulesets import generated_rules, write_rules
 
 LEAN, FULL = "LEAN", "FULL"
+LEAN_SERVERS, LEAN_WORKERS = "LEAN_servers", "LEAN_servers_2_workers"  # on PostgreSQL and Valkey
+FLOORS = {"floor": LEAN, "floor_servers": LEAN_SERVERS}  # by name: whose saving and telling it is
+WORKERS = 2
 LEAN_RULES, FULL_RULES = 10, 100
 
 
@@ -32,6 +36,11 @@ class Variant:
         """Say what it is."""
         rules = f"{self.rules} generated rules" if TAKES_OTHER_MODELS else "the starter rules"
         return f"{len(self.features)} features, {rules}"
+
+
+def workers_can_be_chosen() -> bool:
+    """Say whether ai_service has a setting for how many workers it runs."""
+    return "workers" in AiSettings.model_fields
 
 
 def provide_variant(name: str, home: Path) -> Variant:

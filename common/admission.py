@@ -14,12 +14,20 @@ from typing import Final
 from prometheus_client import Counter, Gauge
 
 from common.errors import OverloadedError
+from common.metrics import follow
 
 WINDOW_S: Final = 0.1
 KEPT: Final = 0.5  # of what was measured, from one window to the next
 GROWTH: Final = 2.0  # at most, from one window to the next
-IN_FLIGHT = Gauge("assay_admission_in_flight", "Requests that are being worked on.", ["work"])
-LIMIT = Gauge("assay_admission_limit", "How many may be worked on at a time, as measured.", ["work"])
+IN_FLIGHT = Gauge(
+    "assay_admission_in_flight", "Requests that are being worked on.", ["work"], multiprocess_mode="livesum"
+)
+LIMIT = Gauge(
+    "assay_admission_limit",
+    "How many may be worked on at a time, as measured.",
+    ["work"],
+    multiprocess_mode="livesum",
+)
 REFUSED = Counter("assay_admission_refused_total", "Requests refused because too many were there.", ["work"])
 
 
@@ -54,8 +62,8 @@ class Admission:
             0.0  # summed over all in flight; with any in flight; how many
         )
         self._reached = False
-        IN_FLIGHT.labels(work).set_function(lambda: self.in_flight)
-        LIMIT.labels(work).set_function(lambda: self.limit)
+        follow(IN_FLIGHT.labels(work), lambda: self.in_flight)
+        follow(LIMIT.labels(work), lambda: self.limit)
 
     def place(self) -> AbstractContextManager[None]:
         """Hold a place while the block runs; entering raises `OverloadedError` when there is none."""

@@ -12,15 +12,18 @@ from fastapi.responses import JSONResponse
 from starlette.types import ASGIApp, Receive, Scope, Send
 
 from common.auth.keys import TokenVerifier
+from common.background import running
 from common.docs_page import install_docs_page
 from common.errors import StartupError, install_error_handlers
 from common.failpoints import armed
 from common.logging import configure_logging
-from common.metrics import metrics_response
+from common.metrics import measuring, metrics_response
 from common.middleware import RequestMiddleware
 from common.openapi import install_openapi
 from common.rate_limits.limiting import Allowances, NoAllowances, RateLimits
+from common.rate_limits.shared import SharedCounts
 from common.settings import Environment, ServiceSettings, load_settings
+from common.valkey.calls import ValkeyCalls
 
 API_VERSION = "1.0.0"
 SettingsT = TypeVar("SettingsT", bound=ServiceSettings)
@@ -41,8 +44,9 @@ class Shortcut(Protocol):
 class Service(Generic[SettingsT]):
     """One service: its name, its settings, its routes, and how its collaborators are built.
 
-    `build` yields what requests find in `request.state`; the key `readiness` maps a name to a check, `allowances` says
-    what institutions may ask for. `shortcuts` are ASGI layers that answer what they know before FastAPI sees it.
+    `build` yields what requests find in `request.state`; the key `readiness` maps a name to a check, `details` a name to
+    what `/ready` tells besides, `allowances` says what institutions may ask for, `valkey` is what its processes share.
+    `shortcuts` are ASGI layers that answer what they know before FastAPI sees it.
     """
 
     name: str
@@ -80,9 +84,9 @@ def create_app(service: Service[SettingsT], settings: SettingsT | None = None) -
         log = structlog.get_logger()
         try:
             with armed(chosen.failpoints):
-                async with service.build(chosen) as state:
+                async with service.build(chosen) as state, running(*measuring()):
                     log.info("service.started", environment=chosen.environment.value)
-                    yield {**_shared_state(chosen, state), **state}
+                    yield {**_shared_state(service.name, chosen, state), **state}
         except StartupError as error:
             log.error("service.refused_to_start", reason=str(error))  # noqa: TRY400 - uvicorn logs the traceback
             app.state.refusal = str(error)
@@ -112,8 +116,9 @@ def create_app(service: Service[SettingsT], settings: SettingsT | None = None) -
     return app
 
 
-def _shared_state(settings: ServiceSettings, state: State) -> State:
+def _shared_state(name: str, settings: ServiceSettings, state: State) -> State:
     """Return what requests of every service find in `request.state`."""
+    valkey: ValkeyCalls | None = state.get("valkey")
     return {
         "max_body_bytes": settings.max_body_bytes,
         "trusted_proxies": tuple(settings.trusted_proxies),
@@ -121,6 +126,7 @@ def _shared_state(settings: ServiceSettings, state: State) -> State:
             unauthenticated_per_minute=settings.unauthenticated_per_minute,
             failures_per_minute=settings.failed_authentications_per_minute,
             allowances=state.get("allowances") or _allowances_known_to(state.get("token_verifier")),
+            shared=None if valkey is None else SharedCounts(valkey, service=name),
         ),
     }
 
@@ -144,7 +150,10 @@ async def ready(request: Request) -> Response:
     checks: Mapping[str, ReadinessCheck] = request.state.readiness
     results = {name: await check() for name, check in checks.items()}
     is_ready = all(results.values())
-    return JSONResponse({"ready": is_ready, "checks": results}, status_code=200 if is_ready else 503)
+    # what is worth knowing and keeps nobody from being served
+    told = {name: tell() for name, tell in getattr(request.state, "details", {}).items()}
+    body = {"ready": is_ready, "checks": results, **({"details": told} if told else {})}
+    return JSONResponse(body, status_code=200 if is_ready else 503)
 
 
 @_operations.get("/metrics", response_class=Response)

@@ -19,6 +19,8 @@ from sqlalchemy import (
     String,
     Table,
     Text,
+    delete,
+    func,
     insert,
     select,
     update,
@@ -27,7 +29,9 @@ from sqlalchemy.sql import ColumnElement
 
 from common.canonical import canonical_bytes
 from common.four_eyes import ApprovalState, Question
-from common.tenancy import of_tenant
+from common.tenancy import of_every_tenant, of_tenant
+
+_FORGETTING = "what is old is forgotten for all"
 
 
 def approvals_table(metadata: MetaData, *, institutions: str | None = None) -> Table:
@@ -164,6 +168,13 @@ class Approvals:
             )
         )
         return connection.execute(of_tenant(institution_id, closing)).rowcount == 1
+
+    def forget(self, connection: Connection, *, before_ms: int) -> int:
+        """Delete what was decided on, or expired undecided, before then; return how many that were."""
+        table = self._table
+        over_ms = func.coalesce(table.c.decided_at_ms, table.c.expires_at_ms)
+        forgetting = delete(table).where(over_ms < before_ms)
+        return connection.execute(of_every_tenant(forgetting, _FORGETTING)).rowcount
 
     def _is(self, state: ApprovalState, now_ms: int) -> ColumnElement[bool]:
         column, expires = self._table.c.state, self._table.c.expires_at_ms

@@ -7,11 +7,13 @@ from contextlib import asynccontextmanager
 import structlog
 
 RESTART_S = 1.0
+Loop = Callable[[], Awaitable[None]]
+"""Work without an end."""
 _log = structlog.get_logger()
 
 
 @asynccontextmanager
-async def running(*loops: Callable[[], Awaitable[None]]) -> AsyncIterator[None]:
+async def running(*loops: Loop) -> AsyncIterator[None]:
     """Run `loops` while the block runs. One that raises is logged and started again after a second."""
     tasks = [asyncio.create_task(_keep_running(loop)) for loop in loops]
     try:
@@ -22,7 +24,7 @@ async def running(*loops: Callable[[], Awaitable[None]]) -> AsyncIterator[None]:
         await asyncio.gather(*tasks, return_exceptions=True)
 
 
-async def _keep_running(loop: Callable[[], Awaitable[None]]) -> None:
+async def _keep_running(loop: Loop) -> None:
     while True:
         try:
             await loop()

@@ -9,7 +9,7 @@ import structlog
 
 from common.errors import OverloadedError
 from common.logging import leave_request
-from common.metrics import BATCH_SIZE, QUEUE_LENGTH
+from common.metrics import BATCH_SIZE, QUEUE_LENGTH, follow
 
 ItemT = TypeVar("ItemT")
 ResultT = TypeVar("ResultT")
@@ -45,7 +45,7 @@ class Batches(Generic[ItemT, ResultT]):
         self._running: set[asyncio.Task[None]] = set()
         self._later: set[asyncio.Task[Results[ResultT]]] = set()
         self._size = BATCH_SIZE.labels(name)
-        QUEUE_LENGTH.labels(name).set_function(lambda: len(self._waiting))
+        follow(QUEUE_LENGTH.labels(name), lambda: len(self._waiting))
 
     async def submit(self, item: ItemT) -> ResultT:
         """Return what became of `item`; raises its own error, or `OverloadedError` when too many wait."""

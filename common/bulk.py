@@ -14,7 +14,8 @@ from sqlalchemy.dialects import postgresql, sqlite
 from sqlalchemy.engine import Dialect
 from sqlalchemy.exc import DBAPIError
 
-from common.tenancy import refuse_unscoped
+from common.row_security import run_for_all
+from common.tenancy import reaches_tenants, refuse_unscoped
 
 SIZES = (128, 96, 64, 48, *range(32, 0, -1))
 Row = tuple[Any, ...]
@@ -71,10 +72,13 @@ class PreparedStatement:
     def __init__(self, make: Callable[[Dialect, int], ClauseElement]) -> None:
         self._make = make
         self._texts: dict[tuple[str, int], str] = {}
+        self._reaches_tenants = False
 
     def run(self, connection: Connection, parameters: Row, *, size: int = 1) -> Any:  # noqa: ANN401 - a DBAPI cursor
         """Run it with `parameters` and return the driver's cursor; raises what SQLAlchemy would raise."""
         text = self._text(connection.dialect, size)
+        if self._reaches_tenants:
+            run_for_all(connection)  # its rows are of many institutions
         cursor = connection.connection.cursor()
         try:
             cursor.execute(text, parameters)
@@ -96,6 +100,7 @@ class PreparedStatement:
         )
         compiled = self._make(positional, size).compile(dialect=positional)
         refuse_unscoped(compiled)  # what goes straight to the driver passes no other guard
+        self._reaches_tenants = reaches_tenants(compiled)
         text = str(compiled)
         self._texts[dialect.name, size] = text
         return text

@@ -11,33 +11,53 @@ import structlog
 from alembic import command
 from alembic.config import Config
 from fastapi import Depends, Request
-from sqlalchemy import Connection, Engine, Insert, Table, create_engine, event, make_url, text
+from sqlalchemy import Connection, Engine, Insert, Table, create_engine, event, text
 from sqlalchemy.dialects import postgresql, sqlite
 from sqlalchemy.exc import SQLAlchemyError
 from sqlalchemy.ext.asyncio import AsyncEngine, AsyncSession, async_sessionmaker, create_async_engine
 
-from common.errors import PlatformError
+from common.db_connections import (
+    BUSY_TIMEOUT_MS,
+    TIMEOUTS,
+    DatabaseUrl,
+    Timeouts,
+    bound,
+    driver_url,
+    is_sqlite,
+    parsed,
+    pool_options,
+    set_pragmas,
+)
+from common.errors import PlatformError, StartupError
 from common.failpoints import failpoint
+from common.row_security import follow, stands_above_policies
 from common.tenancy import EVERY_TENANT, TenantSession, guard
 
-BUSY_TIMEOUT_MS = 5000
-CONNECT_TIMEOUT_S = 5
 RETRY_S = 0.02
-POOL_SIZE = 20
-COMPILED_STATEMENTS = 512  # of each connection: those of `common.bulk` come in many sizes
 MIGRATION_LOCK = 7_261_190_423  # any number; the same for every process that migrates
 _log = structlog.get_logger()
+
+
+class RoleTooPowerfulError(StartupError):
+    """The role in DATABASE_URL is above the policies that keep institutions apart."""
+
+    def __init__(self) -> None:
+        super().__init__(
+            "The role in DATABASE_URL is a superuser or has BYPASSRLS: PostgreSQL would not keep institutions apart for "
+            "it. Make an ordinary role that owns the database (CREATE ROLE assay LOGIN PASSWORD '...'; ALTER DATABASE "
+            "... OWNER TO assay) and name that one in DATABASE_URL; docs/troubleshooting.md says how to hand tables over."
+        )
 
 
 class Database:
     """The engine and the sessions of one service."""
 
-    def __init__(self, url: str) -> None:
-        self.url = url
-        self.engine: AsyncEngine = create_async_engine(_driver_url(url, asynchronous=True), **_pool(url))
-        if _is_sqlite(url):
-            event.listen(self.engine.sync_engine, "connect", _set_pragmas)
-        guard(self.engine.sync_engine)
+    def __init__(self, url: DatabaseUrl, *, timeouts: Timeouts = TIMEOUTS) -> None:
+        self.engine: AsyncEngine = create_async_engine(
+            driver_url(url, asynchronous=True), **pool_options(url, timeouts=timeouts)
+        )
+        _prepare(self.engine.sync_engine)
+        bound(self.engine.sync_engine, timeouts, asynchronous=True)
         self.sessions = async_sessionmaker(
             self.engine, expire_on_commit=False, sync_session_class=TenantSession
         )
@@ -54,8 +74,14 @@ class Database:
 
 
 @asynccontextmanager
-async def open_database(url: str, *, migrations: Path) -> AsyncIterator[Database]:
-    """Bring the schema at `url` up to date, then yield its database; the pool is closed at the end."""
+async def open_database(
+    url: DatabaseUrl, *, migrations: Path, production: bool = False
+) -> AsyncIterator[Database]:
+    """Bring the schema at `url` up to date, then yield its database; the pool is closed at the end.
+
+    Raises `RoleTooPowerfulError` in production when no policy would hold for its role.
+    """
+    _check_role(url, production=production)
     migrate(url, migrations=migrations)
     database = Database(url)
     try:
@@ -86,12 +112,19 @@ async def session(request: Request) -> AsyncIterator[AsyncSession]:
 SessionDep = Annotated[AsyncSession, Depends(session, scope="function")]
 
 
-def writing_engine(url: str) -> Engine:
-    """Return a synchronous engine for a thread of its own (see `common.writer`)."""
-    engine = create_engine(_driver_url(url, asynchronous=False), **_pool(url))
-    if _is_sqlite(url):
-        event.listen(engine, "connect", _set_pragmas)
-    guard(engine)
+def writing_engine(
+    url: DatabaseUrl, *, timeouts: Timeouts | None = TIMEOUTS, read_only: bool = False
+) -> Engine:
+    """Return a synchronous engine for a thread of its own (see `common.writer`).
+
+    With `timeouts` None nothing ends what takes long; with `read_only` PostgreSQL refuses every change.
+    """
+    engine = create_engine(
+        driver_url(url, asynchronous=False), **pool_options(url, timeouts=timeouts, read_only=read_only)
+    )
+    _prepare(engine)
+    if timeouts is not None:
+        bound(engine, timeouts, asynchronous=False)
     return engine
 
 
@@ -102,11 +135,11 @@ def insert_ignoring_repeats(connection: Connection, table: Table) -> Insert:
     return sqlite.insert(table).on_conflict_do_nothing()
 
 
-def migrate(url: str, *, migrations: Path) -> None:
-    """Apply every migration in the folder `migrations` that the database at `url` does not have yet."""
-    if _is_sqlite(url):
+def migrate(url: DatabaseUrl, *, migrations: Path, revision: str = "head") -> None:
+    """Apply every migration in the folder `migrations`, up to `revision`, that the database at `url` does not have yet."""
+    if is_sqlite(url):
         _make_file(url)
-    engine = writing_engine(url)
+    engine = writing_engine(url, timeouts=None)  # changing a large table takes what it takes
     try:
         with engine.begin() as connection:
             connection.execution_options(**{EVERY_TENANT: "migrations change the rows of all"})
@@ -117,7 +150,7 @@ def migrate(url: str, *, migrations: Path) -> None:
             config = Config()
             config.set_main_option("script_location", str(migrations).replace("%", "%%"))
             config.attributes["connection"] = connection
-            command.upgrade(config, "head")
+            command.upgrade(config, revision)
             failpoint("migrations.before_commit")
     finally:
         engine.dispose()
@@ -133,53 +166,35 @@ def run_migrations(metadata: Any) -> None:  # noqa: ANN401 - MetaData, or None w
         context.run_migrations()
 
 
-def _is_sqlite(url: str) -> bool:
-    return make_url(url).get_backend_name() == "sqlite"
+def _prepare(engine: Engine) -> None:
+    if engine.dialect.name == "sqlite":
+        event.listen(engine, "connect", set_pragmas)
+    guard(engine)
+    follow(engine)
 
 
-def _driver_url(url: str, *, asynchronous: bool) -> str:
-    """Add the driver we use to `sqlite:///...` or `postgresql://...`."""
-    parsed = make_url(url)
-    if parsed.get_backend_name() == "sqlite":
-        driver = "sqlite+aiosqlite" if asynchronous else "sqlite"
-    else:
-        driver = "postgresql+psycopg"
-    return parsed.set(drivername=driver).render_as_string(hide_password=False)
+def _check_role(url: DatabaseUrl, *, production: bool) -> None:
+    """Refuse a role that policies do not hold for, or warn of it where nothing is at stake."""
+    if is_sqlite(url):
+        return
+    engine = writing_engine(url)
+    try:
+        with engine.connect() as connection:
+            too_powerful = stands_above_policies(connection)
+    finally:
+        engine.dispose()
+    if too_powerful and production:
+        raise RoleTooPowerfulError
+    if too_powerful:
+        _log.warning("database.role_above_policies", role=parsed(url).username)
 
 
-def _pool(url: str) -> dict[str, Any]:
-    # Parameters stay out of error texts: they hold addresses and hashes, and error texts reach the log.
-    if _is_sqlite(url):
-        connect = {"timeout": BUSY_TIMEOUT_MS / 1000, "cached_statements": COMPILED_STATEMENTS}
-        return {"hide_parameters": True, "connect_args": connect}
-    return {
-        "hide_parameters": True,
-        "pool_size": POOL_SIZE,
-        "max_overflow": 0,
-        "pool_timeout": CONNECT_TIMEOUT_S,
-        "pool_pre_ping": True,
-        "connect_args": {"connect_timeout": CONNECT_TIMEOUT_S},
-    }
-
-
-def _set_pragmas(connection: Any, _record: Any) -> None:  # noqa: ANN401 - a DBAPI connection
-    cursor = connection.cursor()
-    for pragma in (
-        "journal_mode = WAL",
-        "synchronous = FULL",
-        f"busy_timeout = {BUSY_TIMEOUT_MS}",
-        "foreign_keys = ON",
-    ):
-        cursor.execute(f"PRAGMA {pragma}")
-    cursor.close()
-
-
-def _make_file(url: str) -> None:
+def _make_file(url: DatabaseUrl) -> None:
     """Make the file and its folder, and turn its write-ahead log on, which lasts.
 
     SQLite does not wait for other processes while it turns the log on, so those that start together try again.
     """
-    database = make_url(url).database
+    database = parsed(url).database
     if not database or database == ":memory:":
         return
     Path(database).parent.mkdir(parents=True, exist_ok=True)

@@ -1,4 +1,4 @@
-"""Telling another service: what a payer's request does for every batch, so it costs as little as it can.
+"""Telling and asking another service: what payers wait for, so it costs as little as it can.
 
 It goes over aiohttp itself. Through httpx the same call takes more than three times the processor time, which is
 more than scoring a payment takes (docs/performance.md).
@@ -36,38 +36,39 @@ class Delivery:
 
 
 class Courier:
-    """Posts to one other service over kept connections."""
+    """Calls one other service over kept connections; every method raises what aiohttp raises, also for too long an answer."""
 
     def __init__(self, session: aiohttp.ClientSession, base_url: str) -> None:
         self._session = session
         self._base_url = base_url.rstrip("/")
 
     async def post(self, path: str, body: bytes, headers: Mapping[str, str]) -> tuple[int, bytes]:
-        """Return the status and the body of the answer; raises what aiohttp raises, also for too long an answer."""
+        """Post JSON `body`; return the status and the body of the answer."""
         content: bytes | AsyncIterator[bytes] = body
+        headers = {"Content-Type": "application/json", **headers}
         if len(body) > PIECE_BYTES:  # others get a turn while a long one is sent
-            content, headers = _pieces(body), {**headers, "Content-Length": str(len(body))}
+            content, headers["Content-Length"] = _pieces(body), str(len(body))
         async with self._session.post(
             self._base_url + path, data=content, headers=headers, allow_redirects=False
         ) as response:
-            answer = b""
-            async for part in response.content.iter_any():
-                answer += part
-                if len(answer) > MAX_ANSWER_BYTES:
-                    raise aiohttp.ClientPayloadError
-            if response.headers.get("Content-Encoding", "identity") != "identity":
-                raise aiohttp.ClientPayloadError
-            return response.status, answer
+            return response.status, await _whole(response)
+
+    async def get(self, path: str, headers: Mapping[str, str]) -> tuple[int, bytes]:
+        """Return the status and the body of the answer."""
+        async with self._session.get(
+            self._base_url + path, headers=headers, allow_redirects=False
+        ) as response:
+            return response.status, await _whole(response)
 
 
 @asynccontextmanager
 async def courier(base_url: str, *, timeout_s: float) -> AsyncIterator[Courier]:
-    """Yield what posts to `base_url`; `timeout_s` bounds each whole call, from connecting to the last byte."""
+    """Yield what calls `base_url`; `timeout_s` bounds each whole call, from connecting to the last byte."""
     async with aiohttp.ClientSession(
         timeout=aiohttp.ClientTimeout(total=timeout_s, sock_connect=min(CONNECT_S, timeout_s)),
         connector=aiohttp.TCPConnector(limit=64),
         cookie_jar=aiohttp.DummyCookieJar(),
-        headers={"Accept-Encoding": "identity", "Content-Type": "application/json"},
+        headers={"Accept-Encoding": "identity"},  # a small compressed answer could be a large one
         auto_decompress=False,
         trust_env=False,
     ) as session:
@@ -128,6 +129,17 @@ def _kind(error: Exception) -> str:
     if isinstance(error, aiohttp.ClientConnectorError):
         return "ConnectError"
     return "RemoteProtocolError"
+
+
+async def _whole(response: aiohttp.ClientResponse) -> bytes:
+    answer = b""
+    async for part in response.content.iter_any():
+        answer += part
+        if len(answer) > MAX_ANSWER_BYTES:
+            raise aiohttp.ClientPayloadError
+    if response.headers.get("Content-Encoding", "identity") != "identity":
+        raise aiohttp.ClientPayloadError
+    return answer
 
 
 async def _pieces(body: bytes) -> AsyncIterator[bytes]:

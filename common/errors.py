@@ -3,6 +3,7 @@
 import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from types import MappingProxyType
 from typing import Any
 
 import orjson
@@ -50,6 +51,8 @@ class PlatformError(Exception):
     """The fields that are wrong, by our own names for them."""
     error = ""
     """The member `error` of the answer, where another standard asks for one."""
+    members: Mapping[str, object] = MappingProxyType({})
+    """What else the answer says, in our own words and never the caller's."""
     keeps_changes = False
     """Whether what the request wrote is committed although it fails, e.g. a revocation."""
 
@@ -145,16 +148,21 @@ def render_problem(error: Exception) -> Rendered:
             status=error.status_code,
             type_=error.type,
             title=error.title,
-            detail=error.detail,
-            errors=error.errors,
-            error=error.error,
             headers=error.headers,
+            members={
+                "error": error.error,
+                "detail": error.detail,
+                "errors": list(error.errors),
+                **error.members,
+            },
         )
     if isinstance(error, RequestValidationError):
         return render_problem(_refused_request(error))
     if isinstance(error, HTTPException):
         type_, title = _STATUS_TITLES.get(error.status_code, ("http-error", "The request was refused"))
-        return _rendered(status=error.status_code, type_=type_, title=title, headers=error.headers)
+        return _rendered(
+            status=error.status_code, type_=type_, title=title, headers=error.headers or {}, members={}
+        )
     if isinstance(error, _DATABASE_AWAY):
         cause = getattr(error, "orig", None) or error
         _log.error("database.failed", error=type(error).__name__, reason=str(cause)[:200])
@@ -162,16 +170,9 @@ def render_problem(error: Exception) -> Rendered:
     raise error
 
 
-def problem(
-    *,
-    status: int,
-    type_: str,
-    title: str,
-    detail: str = "",
-    headers: Mapping[str, str] | None = None,
-) -> Response:
+def problem(*, status: int, type_: str, title: str) -> Response:
     """Return a problem+json response that no exception stands for."""
-    return _rendered(status=status, type_=type_, title=title, detail=detail, headers=headers).response()
+    return _rendered(status=status, type_=type_, title=title, headers={}, members={}).response()
 
 
 def install_error_handlers(app: FastAPI) -> None:
@@ -197,28 +198,17 @@ async def _answer(_request: Request, error: Exception) -> Response:
 
 
 def _rendered(
-    *,
-    status: int,
-    type_: str,
-    title: str,
-    detail: str = "",
-    errors: Sequence[Mapping[str, str]] = (),
-    error: str = "",
-    headers: Mapping[str, str] | None = None,
+    *, status: int, type_: str, title: str, headers: Mapping[str, str], members: Mapping[str, object]
 ) -> Rendered:
-    body: dict[str, Any] = {"type": PROBLEM_TYPE + type_, "title": title, "status": status}
-    if error:
-        body["error"] = error
-    if detail:
-        body["detail"] = detail
-    if errors:
-        body["errors"] = list(errors)
+    """Return a problem; of `members` those that say something."""
+    body: dict[str, object] = {"type": PROBLEM_TYPE + type_, "title": title, "status": status}
+    body.update((name, value) for name, value in members.items() if value)
     body["request_id"] = request_id()
     encoded = orjson.dumps(body)
     return Rendered(
         status,
         {
-            **(headers or {}),
+            **headers,
             "Content-Type": "application/problem+json",
             "Content-Length": str(len(encoded)),
         },
@@ -250,6 +240,6 @@ def _message(item: Mapping[str, Any]) -> str:
         return "this field is not known"
     if item["type"] in _TELLING_TYPES:
         return "this value is not valid"
-    message = str(item["msg"])
+    message = str(item["msg"]).removeprefix("Value error, ")
     # what follows in that message quotes the part of the address that is wrong
     return _EMAIL_MESSAGE if message.startswith(_EMAIL_MESSAGE) else message

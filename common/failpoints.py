@@ -9,6 +9,7 @@ A service is armed by its setting FAILPOINTS, e.g. `decisions.after_commit:kill:
 Production refuses the setting. A point that is not armed costs one look at an empty dictionary.
 """
 
+import asyncio
 import os
 import re
 import signal
@@ -68,6 +69,12 @@ def failpoint(name: str) -> None:
     """Pass the point `name`: nothing happens unless it is armed."""
     if _armed and name in _armed:
         _armed[name].passed()
+
+
+async def failpoint_async(name: str) -> None:
+    """Pass the point `name` on an event loop: a delay keeps who passes, and nobody else."""
+    if _armed and name in _armed:
+        await asyncio.to_thread(_armed[name].passed)
 
 
 def parse_failpoints(text: str) -> tuple[Failpoint, ...]:

@@ -30,6 +30,7 @@ LEASE_MS = 5_000
 FIRST_BACKOFF_MS = 500
 MAX_BACKOFF_MS = 30_000
 WAKE_ROWS = 2_000
+MOST_COUNTED = 10_000
 REFUSED = "refused: "
 
 
@@ -162,18 +163,32 @@ class Outbox:
         return woken.rowcount
 
     def pending(self, connection: Connection, target: str) -> tuple[int, int | None]:
-        """Return how many rows `target` has and when the oldest was written."""
+        """Return how many rows `target` has, `MOST_COUNTED` for more, and when the oldest of them was written.
+
+        It looks at so many rows at most, in the order of their subjects: ids sort by time, so the oldest is there.
+        """
         table = self._table
-        count, oldest = connection.execute(
-            select(func.count(), func.min(table.c.created_at)).where(table.c.target == target)
-        ).one()
+        first = (
+            select(table.c.created_at)
+            .where(table.c.target == target)
+            .order_by(table.c.subject_id)
+            .limit(MOST_COUNTED)
+            .subquery()
+        )
+        count, oldest = connection.execute(select(func.count(), func.min(first.c.created_at))).one()
         return int(count), oldest
 
-    def pending_subjects(self, connection: Connection, subject_ids: Iterable[str]) -> set[tuple[str, str]]:
-        """Return which (target, subject) pairs among `subject_ids` still have to be told."""
+    def pending_subjects(
+        self, connection: Connection, subject_ids: Iterable[str], *, targets: Sequence[str]
+    ) -> set[tuple[str, str]]:
+        """Return which (target, subject) pairs of `targets` and `subject_ids` still have to be told."""
         table = self._table
         rows = connection.execute(
-            select(table.c.target, table.c.subject_id).where(table.c.subject_id.in_(list(subject_ids)))
+            select(table.c.target, table.c.subject_id).where(
+                # with the target, which the key begins with: a search of the key, not of the table
+                table.c.target.in_(list(targets)),
+                table.c.subject_id.in_(list(subject_ids)),
+            )
         )
         return {(row.target, row.subject_id) for row in rows}
 

@@ -2,11 +2,13 @@
 
 import gc
 import signal
+import socket
 import sys
 from collections.abc import AsyncIterator, Callable
 from contextlib import AbstractAsyncContextManager, asynccontextmanager
 from dataclasses import replace
 from types import FrameType
+from typing import Any, Never
 
 import uvicorn
 from pydantic import ValidationError
@@ -15,7 +17,9 @@ from pydantic_core import ErrorDetails
 from common.app import Service, SettingsT, State, create_app
 from common.connections import ConnectionLimits, guarded_protocol
 from common.errors import StartupError
-from common.settings import load_settings
+from common.logging import configure_logging
+from common.settings import ServiceSettings, load_settings, worker_socket
+from common.workers import WorkerPlace, supervise
 
 # requests leave hardly a cycle behind: looking for some after every 700 objects finds none
 YOUNG_OBJECTS = 10_000
@@ -33,30 +37,48 @@ def serve(service: Service[SettingsT]) -> None:
         sys.exit(f"{service.name} cannot start; these settings are wrong:\n{lines}")
     except StartupError as error:
         sys.exit(f"{service.name} cannot start: {error}")
+    worker = worker_socket()
+    if settings.workers > 1 and worker is None:
+        _supervise(service, settings)
     app = create_app(replace(service, build=_set_aside(service.build)), settings)
     sys.setswitchinterval(SWITCH_S)
     app.openapi()  # made here, not while transactions wait: it takes 50 ms
     # uvicorn raises the signal again once everything is closed; a clean stop then ends with 0, not as killed
     signal.signal(signal.SIGTERM, _end)
     try:
-        uvicorn.run(
-            app,
-            host=settings.host,
-            port=settings.port,
-            ws="none",  # nothing here speaks it, and the guards below are of HTTP
-            http=guarded_protocol(
-                ConnectionLimits(head_s=settings.head_timeout_s, body_s=settings.body_timeout_s)
-            ),
-            timeout_graceful_shutdown=settings.graceful_shutdown_s,
-            access_log=False,
-            log_config=None,
-            proxy_headers=False,
-            server_header=False,
-        )
+        if worker is None:
+            uvicorn.run(app, host=settings.host, port=settings.port, **_options(settings))
+        else:
+            WorkerPlace(socket.socket(fileno=worker)).serve(uvicorn.Config(app, **_options(settings)))
     except SystemExit:
         if hasattr(app.state, "refusal"):
             sys.exit(f"{service.name} cannot start: {app.state.refusal}")
         raise
+
+
+def _supervise(service: Service[SettingsT], settings: SettingsT) -> Never:
+    """Have other processes serve, and end with what became of them."""
+    configure_logging(
+        service=service.name, level="debug" if settings.debug else settings.log_level, json_lines=True
+    )
+    try:
+        sys.exit(supervise(settings))
+    except StartupError as error:
+        sys.exit(f"{service.name} cannot start: {error}")
+
+
+def _options(settings: ServiceSettings) -> dict[str, Any]:
+    limits = ConnectionLimits(head_s=settings.head_timeout_s, body_s=settings.body_timeout_s)
+    return {
+        "workers": 1,  # of uvicorn's own, also where WEB_CONCURRENCY says otherwise: ours are in common.workers
+        "ws": "none",  # nothing here speaks it, and the guards below are of HTTP
+        "http": guarded_protocol(limits),
+        "timeout_graceful_shutdown": settings.graceful_shutdown_s,
+        "access_log": False,
+        "log_config": None,
+        "proxy_headers": False,
+        "server_header": False,
+    }
 
 
 def _set_aside(

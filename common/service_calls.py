@@ -3,11 +3,15 @@
 from collections.abc import AsyncIterator
 from contextlib import AsyncExitStack, asynccontextmanager
 from dataclasses import dataclass
+from functools import partial
 
 import httpx
 
 from common.auth.access import AccessState
 from common.auth.access_feed import AccessFeedClient
+from common.auth.access_file import AccessFile
+from common.auth.access_keeper import AccessKeeper
+from common.auth.access_sharing import SharedAccess
 from common.auth.gate import Expected
 from common.auth.keys import PublicKeys, TokenVerifier
 from common.auth.service_tokens import ServiceTokens
@@ -15,7 +19,8 @@ from common.background import running
 from common.contracts.tokens import ServiceTokenRequest
 from common.delivery import Courier, courier
 from common.http import service_client
-from common.settings import ServiceSettings
+from common.settings import PLACEHOLDER, ServiceSettings
+from common.valkey.calls import ValkeyCalls
 
 USER_SERVICE_TIMEOUT_S = 5.0
 
@@ -46,14 +51,19 @@ class ServiceCalls:
         """Readiness: whether it was ever known who may get in."""
         return self.access_feed.state.loaded
 
-    async def token_available(self) -> bool:
-        """Readiness: whether the other services can be called."""
-        return self.tokens.available
+    async def token_asked(self) -> bool:
+        """Readiness: whether the other services can be called, or user_service is away: then what is told waits."""
+        return self.tokens.available or self.tokens.unanswered
 
 
 @asynccontextmanager
-async def open_service_calls(settings: ServiceSettings, *, client_id: str) -> AsyncIterator[ServiceCalls]:
-    """Start keeping keys, the service token and who may get in fresh; stop when the block ends."""
+async def open_service_calls(
+    settings: ServiceSettings, *, client_id: str, valkey: ValkeyCalls | None = None
+) -> AsyncIterator[ServiceCalls]:
+    """Start keeping keys, the service token and who may get in fresh; stop when the block ends.
+
+    With `valkey` changes are heard of at once, and this service's processes share what they know of who may get in.
+    """
     async with AsyncExitStack() as clients:
         users = await clients.enter_async_context(
             service_client(settings.user_service_url, timeout_s=USER_SERVICE_TIMEOUT_S)
@@ -66,8 +76,42 @@ async def open_service_calls(settings: ServiceSettings, *, client_id: str) -> As
             ),
         )
         access = AccessFeedClient(users, tokens, AccessState(), poll_s=settings.access_poll_s)
+        shared = _shared_access(settings, valkey, access.state, keys, client_id=client_id)
+        keeper = AccessKeeper(_access_file(settings, client_id), access.state, keys, shared=shared)
+        await keeper.load()
+        clients.push_async_callback(keeper.save)
         expected = Expected(issuer=settings.token_issuer, audience=settings.token_audience)
         verifier = TokenVerifier(keys, expected=expected, access=access.state, look_again=access.look_again)
-        loops = (keys.keep_fresh, tokens.keep_fresh, access.keep_fresh, access.keep_telling)
+        loops = [keys.keep_fresh, tokens.keep_fresh, access.keep_fresh, access.keep_telling, keeper.keep]
+        if valkey is not None:
+            loops.append(partial(access.hear, valkey.messages))
+        if shared is not None:
+            loops.append(shared.keep)
         async with running(*loops):
             yield ServiceCalls(verifier, keys, tokens, access, clients)
+
+
+def _access_file(settings: ServiceSettings, client_id: str) -> AccessFile | None:
+    """Return where this service keeps what it knows; what another user_service said, or another issuer, is not its own."""
+    if settings.access_folder is None:
+        return None
+    return AccessFile(settings.access_folder / f"{client_id}.access", source=_source(settings))
+
+
+def _shared_access(
+    settings: ServiceSettings,
+    valkey: ValkeyCalls | None,
+    state: AccessState,
+    keys: PublicKeys,
+    *,
+    client_id: str,
+) -> SharedAccess | None:
+    """Return what this service's processes share; nothing where the secret that seals it is one that everybody knows."""
+    secret = settings.service_client_secret
+    if valkey is None or secret.get_secret_value().startswith(PLACEHOLDER):
+        return None
+    return SharedAccess(valkey, state, keys, client_id=client_id, source=_source(settings), secret=secret)
+
+
+def _source(settings: ServiceSettings) -> str:
+    return f"{settings.token_issuer} at {settings.user_service_url}"

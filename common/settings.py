@@ -8,16 +8,29 @@ import os
 import sys
 from enum import StrEnum
 from pathlib import Path
-from typing import ClassVar, Self, TypeVar
+from typing import Annotated, ClassVar, Self, TypeVar
 
-from pydantic import Field, IPvAnyNetwork, SecretStr, field_validator, model_validator
+from pydantic import BeforeValidator, Field, IPvAnyNetwork, SecretStr, field_validator, model_validator
 from pydantic_settings import BaseSettings, SettingsConfigDict, SettingsError
 
 from common.errors import StartupError
 from common.failpoints import parse_failpoints
+from common.valkey.address import check_address
 
 PLACEHOLDER = "change-me"
 MIN_SECRET_LENGTH = 32
+WORKER_SOCKET = "ASSAY_WORKER_SOCKET"
+"""Names the open file that a supervisor gave to a worker (`common.workers`); nobody else sets it."""
+
+
+def _nothing_if_empty(value: object) -> object:
+    return None if value == "" else value
+
+
+OptionalSecret = Annotated[SecretStr | None, BeforeValidator(_nothing_if_empty)]
+"""A secret, or None for an empty text."""
+OptionalPath = Annotated[Path | None, BeforeValidator(_nothing_if_empty)]
+"""A path, or None for an empty text."""
 
 
 class Environment(StrEnum):
@@ -42,6 +55,7 @@ class ServiceSettings(BaseSettings):
     )
 
     secrets_of_others: ClassVar[frozenset[str]] = frozenset()
+    addresses: ClassVar[frozenset[str]] = frozenset({"database_url", "read_database_url", "valkey_url"})
 
     environment: Environment = Field(
         Environment.DEVELOPMENT,
@@ -55,6 +69,13 @@ class ServiceSettings(BaseSettings):
     )
     graceful_shutdown_s: int = Field(
         10, ge=1, le=300, description="seconds that running requests get to finish"
+    )
+    workers: int = Field(
+        1,
+        ge=1,
+        le=64,
+        description="processes that serve the port together: ai_service and user_service need PostgreSQL and "
+        "VALKEY_URL for more than one; log_service, alert_service and a GeoIP mock are always one",
     )
     head_timeout_s: float = Field(
         10, gt=0, description="seconds a client gets to send a request's headers before 408"
@@ -82,9 +103,29 @@ class ServiceSettings(BaseSettings):
     access_poll_s: float = Field(
         10.0, ge=1, le=30, description="seconds between two looks at who may still get in"
     )
+    access_folder: OptionalPath = Field(
+        Path("var/access"),
+        description="folder of the file that keeps it over a restart, for this user alone; empty: it is not kept, and a "
+        "service that starts lets nobody in until user_service answers",
+    )
+    valkey_url: OptionalSecret = Field(
+        None,
+        description="Valkey or Redis that processes share: valkey://user:password@host:6379/0, valkeys:// over TLS, "
+        "valkey+cluster:// and valkeys+cluster:// for a cluster; empty: state is kept in this one process",
+    )
+    valkey_ca_file: OptionalPath = Field(
+        None,
+        description="the authority that Valkey's certificate has to come from; empty: those of the machine",
+    )
+    valkey_timeout_ms: int = Field(100, ge=5, description="how long one call to Valkey may take")
     failpoints: str = Field(
         "", description="points where a test ends, fails or delays this process; production refuses them"
     )
+
+    @property
+    def is_production(self) -> bool:
+        """Whether real users depend on this process."""
+        return self.environment is Environment.PRODUCTION
 
     @field_validator("failpoints")
     @classmethod
@@ -92,20 +133,36 @@ class ServiceSettings(BaseSettings):
         parse_failpoints(value)
         return value
 
+    def why_one_process(self) -> str | None:
+        """Return why several processes of this service would not agree; None when they do."""
+        return None
+
+    @model_validator(mode="after")
+    def _refuse_workers_that_do_not_agree(self) -> Self:
+        if self.workers > 1 and (reason := self.why_one_process()):
+            raise ValueError(f"WORKERS={self.workers} is refused: {reason}")
+        return self
+
+    @model_validator(mode="after")
+    def _refuse_odd_valkey(self) -> Self:
+        if self.valkey_url is not None:
+            check_address(self.valkey_url.get_secret_value(), in_production=self.is_production)
+        return self
+
     @model_validator(mode="after")
     def _refuse_failpoints_in_production(self) -> Self:
-        if self.failpoints and self.environment is Environment.PRODUCTION:
+        if self.failpoints and self.is_production:
             raise ValueError("FAILPOINTS is for tests; production does not take it")
         return self
 
     @model_validator(mode="after")
     def _refuse_placeholders_in_production(self) -> Self:
-        if self.environment is not Environment.PRODUCTION:
+        if not self.is_production:
             return self
         weak = [
             name.upper()
             for name in type(self).model_fields
-            if _is_weak(getattr(self, name), is_ours=name not in self.secrets_of_others)
+            if _is_weak(getattr(self, name), is_ours=name not in self.secrets_of_others | self.addresses)
         ]
         if weak:
             what = f"is a placeholder or shorter than {MIN_SECRET_LENGTH} characters"
@@ -121,7 +178,20 @@ def _is_weak(value: object, *, is_ours: bool) -> bool:
     return secret.startswith(PLACEHOLDER) or (is_ours and 0 < len(secret) < MIN_SECRET_LENGTH)
 
 
+def unless_shared(database_url: SecretStr, valkey_url: SecretStr | None) -> str | None:
+    """Return why processes of these settings would not agree: what they share is PostgreSQL and Valkey."""
+    if database_url.get_secret_value().startswith("postgresql") and valkey_url is not None:
+        return None
+    return "several processes agree only over DATABASE_URL=postgresql://... and VALKEY_URL; set both, or WORKERS=1"
+
+
 SettingsT = TypeVar("SettingsT", bound="ServiceSettings")
+
+
+def worker_socket() -> int | None:
+    """Return the open file a worker serves; None in a process that is not one."""
+    named = os.environ.get(WORKER_SOCKET)
+    return None if named is None else int(named)
 
 
 def load_settings(settings_type: type[SettingsT], *, flags: list[str] | None = None) -> SettingsT:

@@ -5,7 +5,7 @@
 
 import json
 import re
-from collections.abc import Callable, Coroutine, Mapping
+from collections.abc import Callable, Coroutine, Iterator, Mapping
 from decimal import Decimal, InvalidOperation
 from functools import partial
 from typing import Any, Final, Never, TypeVar, get_origin
@@ -17,8 +17,18 @@ from fastapi.routing import APIRoute
 from pydantic import BaseModel, ValidationError
 from starlette.datastructures import Headers, QueryParams
 
-from common.auth.bearer import admission
-from common.errors import InvalidRequestError, MalformedJsonError, PlatformError
+from common.auth.bearer import admission, is_guarded
+from common.auth.principal import ForbiddenError, UnauthenticatedError
+from common.cursors import CursorInvalidError
+from common.errors import (
+    BodyTooLargeError,
+    InvalidRequestError,
+    MalformedJsonError,
+    PlatformError,
+    UnavailableError,
+)
+from common.problems import Responses, with_refusals
+from common.rate_limits.limiting import RateLimitedError
 
 MAX_NUMBER_CHARACTERS = 64
 MAX_EXPONENT = 400  # beyond a float; making an integer of 1e999999999 would take all memory
@@ -87,10 +97,32 @@ class StrictRoute(APIRoute):
     """A route that asks who is calling before it looks at anything else, and knows its parameters and its body.
 
     Without a good token nothing of the query or the body is parsed. Query parameters nobody asked for, or given
-    twice, are refused, and so is a body that is not declared as JSON.
+    twice, are refused, and so is a body that is not declared as JSON. A body with a default may be left out.
+    All that it refuses is in the API document.
     """
 
     read_body: ReadBody = staticmethod(read_model)
+
+    def __init__(
+        self,
+        path: str,
+        endpoint: Callable[..., Any],
+        *,
+        responses: Responses | None = None,
+        **options: Any,  # noqa: ANN401 - FastAPI's
+    ) -> None:
+        super().__init__(path, endpoint, responses=responses, **options)
+        self.responses = with_refusals(responses or {}, self._own_refusals())
+
+    def _own_refusals(self) -> Iterator[type[PlatformError]]:
+        """Yield what is refused before the endpoint is called, and what every endpoint may answer."""
+        yield from (InvalidRequestError, RateLimitedError, UnavailableError)
+        if is_guarded(self.dependant):
+            yield from (UnauthenticatedError, ForbiddenError)
+        if self.body_field is not None:
+            yield from (MalformedJsonError, BodyTooLargeError, UnsupportedMediaTypeError)
+        if "cursor" in _parameters(self.dependant):
+            yield CursorInvalidError
 
     def get_route_handler(self) -> Callable[[Request], Coroutine[Any, Any, Response]]:
         """Return the route's handler, given requests that were checked."""
@@ -98,14 +130,17 @@ class StrictRoute(APIRoute):
         admit = admission(self.dependant)
         parameters = _parameters(self.dependant)
         model = _body_model(self)
+        may_be_empty = self.body_field is not None and not self.body_field.field_info.is_required()
 
         async def handle(request: Request) -> Response:
             await admit(request)
             check_query(request.query_params, parameters)
             if model is None:
                 return await handler(request)
-            check_media_type(request.headers)
             checked = _CheckedRequest(request.scope, request.receive)
+            if may_be_empty and not await checked.body():
+                return await handler(checked)
+            check_media_type(request.headers)
             checked.model = self.read_body(await checked.body(), model)
             return await handler(checked)
 

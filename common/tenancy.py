@@ -43,13 +43,15 @@ COLUMN = "institution_id"
 TENANT = "of_tenant"
 """The name of the parameter that holds the institution: one in a statement, so it cannot be of two."""
 EVERY_TENANT = "of_every_tenant"
-_THROUGH = "belongs_through"
+THROUGH = "belongs_through"
+"""The name under which a table's `info` says through which row its rows belong to somebody."""
 MAX_PLANS = 2_000
 _plans: dict[
     Any, list[_Named]
 ] = {}  # what SELECTs of one shape name: finding it out takes longer than running them
 _checked: WeakSet[Compiled] = WeakSet()
-_writes_objects: ContextVar[bool] = ContextVar("writes_objects", default=False)
+_NOBODY: frozenset[str | None] = frozenset()
+_writes_objects_of: ContextVar[frozenset[str | None]] = ContextVar("writes_objects_of", default=_NOBODY)
 StatementT = TypeVar("StatementT", bound=Select[*tuple[Any, ...]] | Update | Delete)
 ExecutableT = TypeVar("ExecutableT", bound=Executable)
 
@@ -69,12 +71,12 @@ class UnscopedStatementError(Exception):
 
 def belongs_through(column: str, *, to: str) -> dict[str, tuple[str, str]]:
     """Return the `info` of a table whose rows belong to whom the row `to` ("table.column") belongs."""
-    return {_THROUGH: (column, to)}
+    return {THROUGH: (column, to)}
 
 
 def is_of_tenants(table: Table) -> bool:
     """Whether the rows of `table` belong to institutions."""
-    return COLUMN in table.c or _THROUGH in table.info
+    return COLUMN in table.c or THROUGH in table.info
 
 
 def of_tenant(institution_id: str, statement: StatementT) -> StatementT:
@@ -104,6 +106,13 @@ def refuse_unscoped(compiled: Compiled) -> None:
         _refuse(compiled)
 
 
+def reaches_tenants(compiled: Compiled) -> bool:
+    """Whether a statement names a table of tenants anywhere."""
+    named = visitors.iterate(cast("ClauseElement", compiled.statement))
+    written = getattr(compiled.statement, "table", None)
+    return any(isinstance(each, Table) and is_of_tenants(each) for each in (written, *named))
+
+
 class TenantSession(Session):
     """A session whose objects are written by their key: whoever loaded or made them said whose they are."""
 
@@ -112,11 +121,17 @@ class TenantSession(Session):
         moved = {type(each).__name__ for each in self.dirty if _is_moved(each)}
         if moved:
             raise UnscopedStatementError(sorted(moved))
-        writing = _writes_objects.set(True)
+        owners = {_owner(each) for each in (*self.new, *self.dirty, *self.deleted)}
+        writing = _writes_objects_of.set(frozenset(owners) or frozenset({None}))
         try:
             super().flush(objects)
         finally:
-            _writes_objects.reset(writing)
+            _writes_objects_of.reset(writing)
+
+
+def writes_objects_of() -> frozenset[str | None]:
+    """Return whose objects are being written by their key; None stands for those that do not name an institution."""
+    return _writes_objects_of.get()
 
 
 def _refuse_at_run(
@@ -130,7 +145,7 @@ def _refuse_at_run(
     compiled = context.compiled
     if compiled is None or compiled in _checked or EVERY_TENANT in context.execution_options:
         return
-    if not (_writes_objects.get() and compiled.statement.is_dml):
+    if not (_writes_objects_of.get() and compiled.statement.is_dml):
         _refuse(compiled)
         _checked.add(compiled)  # SQLAlchemy keeps it for all statements like it
 
@@ -147,6 +162,11 @@ def _is_moved(row: object) -> bool:
     return COLUMN in state.attrs and state.attrs[COLUMN].history.has_changes()
 
 
+def _owner(row: object) -> str | None:
+    owner: str | None = inspect(row).dict.get(COLUMN)
+    return owner
+
+
 def _condition(
     table: FromClause, tenant: BindParameter[str], *, optional: bool = False
 ) -> ColumnElement[bool]:
@@ -155,7 +175,7 @@ def _condition(
         owned: ColumnElement[bool] = table.c[COLUMN] == tenant
     else:
         real = _real(table)
-        column, to = real.info[_THROUGH]
+        column, to = real.info[THROUGH]
         name, key = to.split(".")
         owner = real.metadata.tables[name].alias()
         owned = (
@@ -244,7 +264,7 @@ def _uncovered(statement: ClauseElement) -> set[str]:
 
 def _is_condition(criterion: ClauseElement, table: FromClause, wanted: ColumnElement[bool]) -> bool:
     """Whether `criterion` is `wanted`, of `table` itself: two aliases of a table look the same."""
-    column = table.c[COLUMN] if COLUMN in table.c else table.c[_real(table).info[_THROUGH][0]]
+    column = table.c[COLUMN] if COLUMN in table.c else table.c[_real(table).info[THROUGH][0]]
     return wanted.compare(criterion, compare_values=False) and column in set(visitors.iterate(criterion))
 
 

@@ -10,6 +10,7 @@ from common.app import State
 from common.background import running
 from common.errors import StartupError
 from common.service_calls import open_service_calls
+from common.valkey.calls import open_shared
 from external_apis_services.geoip.database import open_database
 from external_apis_services.geoip.faults import FaultInjector
 from external_apis_services.geoip.mock import MockProvider
@@ -32,12 +33,16 @@ async def build(settings: ExternalApisSettings) -> AsyncIterator[State]:
         raise StartupError(f"RATES_FILE cannot be used: {error}") from error
     lookups = await _open_lookups(settings)
     with closing(lookups.provider):
-        calls_open = open_service_calls(settings, client_id="external_apis_services")
-        async with calls_open as calls, running(rates.keep_fresh):
+        async with (
+            open_shared(settings) as valkey,
+            open_service_calls(settings, client_id="external_apis_services", valkey=valkey) as calls,
+            running(rates.keep_fresh),
+        ):
             yield {
                 "geo_lookups": lookups,
                 "rates": rates,
                 "token_verifier": calls.verifier,
+                "valkey": valkey,
                 "readiness": {
                     "provider_loaded": lookups.is_loaded,
                     "rates_loaded": rates.is_loaded,

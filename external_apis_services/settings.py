@@ -2,11 +2,10 @@
 
 from enum import StrEnum
 from pathlib import Path
-from typing import Annotated
 
-from pydantic import BeforeValidator, Field
+from pydantic import Field
 
-from common.settings import ServiceSettings
+from common.settings import OptionalPath, ServiceSettings
 from external_apis_services.geoip.schemas import MAX_LATENCY_MS
 
 
@@ -15,13 +14,6 @@ class GeoProviderName(StrEnum):
 
     DATABASE = "database"
     MOCK = "mock"
-
-
-def _nothing_if_empty(value: object) -> object:
-    return None if value == "" else value
-
-
-OptionalPath = Annotated[Path | None, BeforeValidator(_nothing_if_empty)]
 
 
 class ExternalApisSettings(ServiceSettings):
@@ -57,3 +49,9 @@ class ExternalApisSettings(ServiceSettings):
     rates_check_s: float = Field(
         5.0, ge=0.01, le=3600, description="seconds between looks whether the rates file has changed"
     )
+
+    def why_one_process(self) -> str | None:
+        """Files are the same for all; the mock's faults are set in one process."""
+        if self.geoip_provider is GeoProviderName.MOCK:
+            return "the faults of GEOIP_PROVIDER=mock are set in one process"
+        return None

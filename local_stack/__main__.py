@@ -14,6 +14,7 @@ from local_stack import report
 from local_stack.demo import PAYMENTS, run_demo
 from local_stack.errors import StackError
 from local_stack.files import OTHERS, StackFiles
+from local_stack.operators import FIRST_OPERATOR, operator_token
 from local_stack.preparation import provide_locations, provide_model
 from local_stack.running import run_in_foreground, stop_on_signals
 from local_stack.settings import StackSettings, load_stack_settings
@@ -49,6 +50,17 @@ def demo(
 
 
 @app.command()
+def operator(
+    email: Annotated[str, typer.Option(help="who it is; made if need be")] = FIRST_OPERATOR,
+) -> None:
+    """Print an access token of an operator of the running stack's platform."""
+    with _plain_failures(
+        status_when_asked_to_stop=INTERRUPTED, console=Console(stderr=True, highlight=False)
+    ):
+        sys.stdout.write(operator_token(_settings(), email=email) + "\n")
+
+
+@app.command()
 def model() -> None:
     """Train the fraud model, unless there is one that fits."""
     with _plain_failures(status_when_asked_to_stop=INTERRUPTED):
@@ -71,19 +83,19 @@ def _settings() -> StackSettings:
 
 
 @contextmanager
-def _plain_failures(*, status_when_asked_to_stop: int = 0) -> Iterator[None]:
+def _plain_failures(*, status_when_asked_to_stop: int = 0, console: Console = _console) -> Iterator[None]:
     """Say in plain words what went wrong; being asked to stop is no failure of what would run for ever."""
     os.umask(OTHERS)
     stop_on_signals()
     try:
         yield
     except KeyboardInterrupt:
-        _console.print("Stopped.")
+        console.print("Stopped.")
         raise typer.Exit(status_when_asked_to_stop) from None
     except StackError as error:
-        _console.print(str(error), style="bold red", markup=False, soft_wrap=True)
+        console.print(str(error), style="bold red", markup=False, soft_wrap=True)
         for line in error.details:
-            _console.print(f"  {line}", markup=False, soft_wrap=True)
+            console.print(f"  {line}", markup=False, soft_wrap=True)
         raise typer.Exit(1) from None
 
 

@@ -44,10 +44,21 @@ def register_sandbox(user_service_url: str, *, name: str) -> Login:
 
 
 def access_token(user_service_url: str, login: Login) -> str:
-    """Log in and return an access token; raises `LoginRefusedError`, `StackError`."""
+    """Return an access token; raises `LoginRefusedError`, `StackError`."""
+    return log_in(user_service_url, email=login.email, password=login.password)
+
+
+def log_in(user_service_url: str, *, email: str, password: str) -> str:
+    """Return an access token of whoever has this password; raises `LoginRefusedError`, `StackError`."""
     with _client(user_service_url) as client:
-        response = client.post("/v1/auth/login", json={"email": login.email, "password": login.password})
-    return _token(response)
+        return _token(client.post("/v1/auth/login", json={"email": email, "password": password}))
+
+
+def join(user_service_url: str, *, invitation: str, password: str) -> str:
+    """Accept an invitation and return an access token; raises `LoginRefusedError`, `StackError`."""
+    body = {"token": invitation, "password": password}
+    with _client(user_service_url) as client:
+        return _token(client.post("/v1/auth/invitations/accept", json=body))
 
 
 def service_token(user_service_url: str, *, client_id: str, secret: str) -> str:

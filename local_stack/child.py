@@ -8,14 +8,12 @@ from collections import deque
 from collections.abc import Mapping
 from pathlib import Path
 
-import httpx
-
 from local_stack.files import OTHERS
 from local_stack.parts import Part
+from local_stack.probing import is_ready
 
 PROJECT = Path(__file__).resolve().parents[1]
 LAST_LINES = 15
-ASK_TIMEOUT_S = 2.0
 
 
 class Child:
@@ -51,11 +49,7 @@ class Child:
 
     def is_ready(self) -> bool:
         """Ask the part whether it can do its work."""
-        try:
-            with httpx.Client(trust_env=False, timeout=ASK_TIMEOUT_S) as client:
-                return client.get(self.part.url + self.part.ready_path).status_code == httpx.codes.OK
-        except httpx.HTTPError:
-            return False
+        return is_ready(self.part)
 
     def stop(self, *, timeout_s: float) -> bool:
         """Ask the process to finish, and wait; kill it after `timeout_s`. Returns whether it finished by itself."""

@@ -4,7 +4,7 @@ import asyncio
 import time
 from collections.abc import Iterator
 from contextlib import ExitStack, closing, contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn
@@ -38,6 +38,7 @@ class Services:
     user_service: str
     external_apis_services: str
     object_store: str
+    database_url: str = field(repr=False)
 
 
 def run_demo(settings: StackSettings, console: Console, *, payments: int) -> Tally:
@@ -47,7 +48,13 @@ def run_demo(settings: StackSettings, console: Console, *, payments: int) -> Tal
         console.print(f"Registered a sandbox institution: {login.institution_id}", highlight=False)
         transactions = _payments(services, payments)
         answers = send_payments(services, login, transactions, console)
-        with closing(Evidence(services.files, login, object_store_url=services.object_store)) as evidence:
+        evidence = Evidence(
+            services.files,
+            login,
+            object_store_url=services.object_store,
+            database_url=services.database_url,
+        )
+        with closing(evidence):
             found = await_arrival(evidence, answers, console)
         report.show_demo(console, answers)
     return found
@@ -67,25 +74,28 @@ def _services(settings: StackSettings, console: Console) -> Iterator[Services]:
         if stack is None:
             running = _await_running(settings, files)
             console.print(f"Using the stack that runs already (process {running.pid})", highlight=False)
-            yield _where(files, {name: part.url for name, part in running.parts.items()})
+            urls = {name: part.url for name, part in running.parts.items()}
+            yield _where(files, urls, database_url=running.databases["ai_service"])
             return
         console.print(
             f"Started {len(stack.parts)} parts for this demo; their logs are in {files.root / 'logs'}"
         )
         try:
-            yield _where(files, {part.name: part.url for part in stack.parts})
+            urls = {part.name: part.url for part in stack.parts}
+            yield _where(files, urls, database_url=stack.storage.databases["ai_service"])
         except StackError:
             stack.raise_if_ended()  # says more than that a payment got no answer
             raise
 
 
-def _where(files: StackFiles, urls: dict[str, str]) -> Services:
+def _where(files: StackFiles, urls: dict[str, str], *, database_url: str) -> Services:
     return Services(
         files=files,
         ai_service=urls["ai_service"],
         user_service=urls["user_service"],
         external_apis_services=urls["external_apis_services"],
         object_store=urls["object_store"],
+        database_url=database_url,
     )
 
 

@@ -6,18 +6,18 @@ from email import message_from_bytes
 from email.message import EmailMessage
 from email.policy import default
 from typing import TYPE_CHECKING
-from urllib.parse import quote
 
 import boto3
 import orjson
 from botocore.config import Config
 from botocore.session import Session as BotocoreSession
-from sqlalchemy import create_engine, text
+from sqlalchemy import text
 
 from common.contracts.audit_records import RecordKind
 from local_stack.accounts import Login
 from local_stack.files import StackFiles
 from local_stack.parts import ACCESS_KEY_ID, BUCKET, SECRET_ACCESS_KEY
+from local_stack.reading import reading_engine
 from local_stack.tally import Kept, alert_ids_in
 
 if TYPE_CHECKING:
@@ -30,8 +30,12 @@ _DECISIONS = f"{RecordKind.DECISION.value}-"
 class Evidence:
     """What is found for one sandbox institution. Objects and mails never change, so each is read once."""
 
-    def __init__(self, files: StackFiles, login: Login, *, object_store_url: str) -> None:
+    def __init__(
+        self, files: StackFiles, login: Login, *, object_store_url: str, database_url: str = ""
+    ) -> None:
+        """Read ai_service's database at `database_url`; without one, the SQLite file of the stack."""
         self._files = files
+        self._database_url = database_url or f"sqlite:///{files.database('ai_service')}"
         self._login = login
         self._store = _object_store(object_store_url)
         self._archived_by_key: dict[str, list[Kept]] = {}
@@ -43,8 +47,7 @@ class Evidence:
 
     def saved(self) -> list[Kept]:
         """Return the decisions in the database."""
-        path = quote(str(self._files.database("ai_service")))
-        engine = create_engine(f"sqlite:///file:{path}?mode=ro&uri=true")
+        engine = reading_engine(self._database_url)
         try:
             with engine.connect() as connection:
                 rows = connection.execute(_SAVED, {"institution_id": self._login.institution_id})

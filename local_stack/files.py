@@ -27,6 +27,11 @@ class StackFiles:
         return self.root / "login.json"
 
     @property
+    def operators(self) -> Path:
+        """The passwords of the operators that were made here, by e-mail address."""
+        return self.root / "operators.json"
+
+    @property
     def state(self) -> Path:
         """Process ids and addresses of the stack that runs."""
         return self.root / "stack.json"
@@ -50,6 +55,11 @@ class StackFiles:
     def models(self) -> Path:
         """Trained models."""
         return self.root / "models"
+
+    @property
+    def servers(self) -> Path:
+        """What PostgreSQL and Valkey keep, and what belongs to it."""
+        return self.root / "servers"
 
     @property
     def geoip(self) -> Path:

@@ -6,7 +6,7 @@ import os
 import time
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, field
 from pathlib import Path
 
 from local_stack.errors import AlreadyRunningError
@@ -27,12 +27,13 @@ class RunningPart:
 
 @dataclass(frozen=True)
 class RunningStack:
-    """What a running stack says of itself; `ready` turns true once every part was."""
+    """What a running stack says of itself; `ready` turns true once every part was. `databases` are by service."""
 
     pid: int
     ready: bool
     geoip_provider: str
     parts: Mapping[str, RunningPart]
+    databases: Mapping[str, str] = field(default_factory=dict, repr=False)
 
     @classmethod
     def read(cls, files: StackFiles) -> "RunningStack | None":

@@ -4,9 +4,10 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 
 from local_stack.files import StackFiles
-from local_stack.settings import GeoProvider, StackSettings
+from local_stack.service_secrets import OF_SERVICES
+from local_stack.settings import LOOPBACK, GeoProvider, StackSettings, Stores
+from local_stack.storage import Storage, storage_of
 
-LOOPBACK = "127.0.0.1"
 RELOADED_DATA = ("*.yaml", "*.html", "*.txt")  # read by services beside their code
 BUCKET = "assay-archive"
 # the S3-compatible server checks no credentials, but boto3 wants some
@@ -17,7 +18,10 @@ MAIL_SENDER = "Assay <alerts@assay.example>"
 
 @dataclass(frozen=True)
 class Part:
-    """One process of the stack. `ports` are by the name of the setting that chooses each; the first is its own."""
+    """One process of the stack. `ports` are by the name of the setting that chooses each; the first is its own.
+
+    `server_url` is how PostgreSQL and Valkey are asked; all others answer HTTP.
+    """
 
     name: str
     summary: str
@@ -26,11 +30,13 @@ class Part:
     ready_path: str
     page: str | None
     environment: Mapping[str, str] = field(repr=False)
+    server_url: str = field(default="", repr=False)
 
     @property
     def url(self) -> str:
-        """Return where the part answers HTTP."""
-        return f"http://{LOOPBACK}:{next(iter(self.ports.values()))}"
+        """Return where the part answers, without a password."""
+        scheme = self.server_url.partition(":")[0] or "http"
+        return f"{scheme}://{LOOPBACK}:{next(iter(self.ports.values()))}"
 
 
 def stack_parts(
@@ -44,13 +50,14 @@ def stack_parts(
 
     user_service needs nobody: what it has to tell the others waits in its database, also while all is stopped.
     """
-    return _Layout(settings, secrets, geoip_provider, reload).parts()
+    return _Layout(settings, secrets, storage_of(settings, secrets), geoip_provider, reload).parts()
 
 
 @dataclass(frozen=True)
 class _Layout:
     settings: StackSettings
     secrets: Mapping[str, str] = field(repr=False)
+    storage: Storage
     geoip_provider: GeoProvider
     reload: bool
 
@@ -59,14 +66,14 @@ class _Layout:
         return StackFiles(self.settings.var_dir.resolve())
 
     def port(self, setting: str) -> int:
-        chosen: int = getattr(self.settings, setting)
-        return chosen + self.settings.port_offset
+        return self.settings.port(setting)
 
     def url(self, service: str) -> str:
         return f"http://{LOOPBACK}:{self.port(service + '_port')}"
 
     def parts(self) -> tuple[Part, ...]:
         return (
+            *self._servers(),
             self._object_store(),
             self._mailbox(),
             self._user_service(),
@@ -74,6 +81,35 @@ class _Layout:
             self._log_service(),
             self._alert_service(),
             self._ai_service(),
+        )
+
+    def _servers(self) -> tuple[Part, ...]:
+        """Return those that keep the state and were not started by somebody else."""
+        if self.settings.stores is Stores.EMBEDDED:
+            return ()
+        own = {
+            "postgresql": (self.settings.postgresql_url, self.storage.admin_url, "the services' databases"),
+            "valkey": (self.settings.valkey_url, self.storage.valkey_url, "what processes share"),
+        }
+        return tuple(
+            self._server(name, summary, url) for name, (given, url, summary) in own.items() if given is None
+        )
+
+    def _server(self, name: str, summary: str, url: str) -> Part:
+        port = self.port(f"{name}_port")
+        password = f"{name.upper()}_PASSWORD"
+        return Part(
+            name=name,
+            summary=summary,
+            command=(
+                f"local_stack.servers.{name}",
+                *("--data", str(self.storage.folder / name), "--port", str(port)),
+            ),
+            ports={f"{name.upper()}_PORT": port},
+            ready_path="",
+            page=None,
+            environment={password: self.secrets[password]},
+            server_url=url,
         )
 
     def _object_store(self) -> Part:
@@ -108,11 +144,12 @@ class _Layout:
             "user_service",
             "institutions, users, tokens",
             client_secret="",
-            DATABASE_URL=self._sqlite("user_service"),
+            DATABASE_URL=self.storage.databases["user_service"],
             ALERT_SERVICE_URL=self.url("alert_service"),
             LOG_SERVICE_URL=self.url("log_service"),
+            REGISTRATION="open",  # one machine: who asks is who runs it, and the demo has nobody to read mails
             REGISTRATION_TIER="enterprise",  # the demo sends more than a starter may
-            **self.secrets,
+            **{name: self.secrets[name] for name in OF_SERVICES},
         )
 
     def _external_apis_services(self) -> Part:
@@ -130,7 +167,7 @@ class _Layout:
             "log_service",
             "the audit archive in S3",
             client_secret=self.secrets["LOG_SERVICE_SECRET"],
-            DATABASE_URL=self._sqlite("log_service"),
+            DATABASE_URL=self.storage.databases["log_service"],
             S3_ENDPOINT_URL=self.url("object_store"),
             S3_BUCKET=BUCKET,
             S3_ACCESS_KEY_ID=ACCESS_KEY_ID,
@@ -144,11 +181,12 @@ class _Layout:
             "alert_service",
             "alerts and their e-mails",
             client_secret=self.secrets["ALERT_SERVICE_SECRET"],
-            DATABASE_URL=self._sqlite("alert_service"),
+            DATABASE_URL=self.storage.databases["alert_service"],
             SMTP_HOST=LOOPBACK,
             SMTP_PORT=str(self.port("mailbox_smtp_port")),
             SMTP_SECURITY="none",
             MAIL_FROM=MAIL_SENDER,
+            ACCOUNT_API_URL=self.url("user_service"),
             DECISION_LINK=self.url("ai_service") + "/v1/decisions/{decision_id}",
         )
 
@@ -157,12 +195,13 @@ class _Layout:
             "ai_service",
             "scores: POST /v1/score",
             client_secret=self.secrets["AI_SERVICE_SECRET"],
-            DATABASE_URL=self._sqlite("ai_service"),
+            DATABASE_URL=self.storage.databases["ai_service"],
             MODELS_DIR=str(self.files.models),
-            VELOCITY_SNAPSHOT=str(self.files.root / "velocity.npz"),
+            VELOCITY_SNAPSHOT=str(self.storage.folder / "velocity.npz"),
             ALERT_SERVICE_URL=self.url("alert_service"),
             LOG_SERVICE_URL=self.url("log_service"),
             EXTERNAL_APIS_SERVICES_URL=self.url("external_apis_services"),
+            WORKERS=str(self.settings.ai_workers),
         )
 
     def _service(self, name: str, summary: str, *, client_secret: str, **environment: str) -> Part:
@@ -179,6 +218,9 @@ class _Layout:
                 "PORT": str(port),
                 "USER_SERVICE_URL": self.url("user_service"),
                 "SERVICE_CLIENT_SECRET": client_secret,
+                "ACCESS_FOLDER": str(self.storage.folder / "access"),
+                "VALKEY_URL": self.storage.valkey_url,
+                "WORKERS": "1",
                 **environment,
             },
         )
@@ -199,9 +241,6 @@ class _Layout:
             "--reload",
             *watched,
         )
-
-    def _sqlite(self, service: str) -> str:
-        return f"sqlite:///{self.files.database(service)}"
 
 
 _GEOIP_WORDS = {

@@ -37,7 +37,8 @@ def show_stack(console: Console, stack: Stack, login: Login) -> None:
         soft_wrap=True,
         highlight=False,
     )
-    console.print("A token for it, and a first decision:")
+    console.print("Operator   make operator prints a token of one who runs this platform", highlight=False)
+    console.print("A token for the login, and a first decision:")
     # plain, so that it can be copied as it is
     console.print(_first_steps(stack, login), soft_wrap=True, highlight=False, markup=False, style="cyan")
     console.print("Ctrl-C stops everything. In a second terminal: make demo", style="bold")

@@ -4,7 +4,7 @@ import secrets
 
 from local_stack.files import StackFiles, write_private
 
-NAMES = (
+OF_SERVICES = (
     "SIGNING_KEY_PASSPHRASE",
     "AI_SERVICE_SECRET",
     "ALERT_SERVICE_SECRET",
@@ -12,6 +12,15 @@ NAMES = (
     "EXTERNAL_APIS_SERVICE_SECRET",
     "OPERATOR_SECRET",
 )
+OF_STORES = (
+    "POSTGRESQL_PASSWORD",
+    "VALKEY_PASSWORD",
+    "USER_SERVICE_DATABASE_PASSWORD",
+    "LOG_SERVICE_DATABASE_PASSWORD",
+    "ALERT_SERVICE_DATABASE_PASSWORD",
+    "AI_SERVICE_DATABASE_PASSWORD",
+)
+NAMES = (*OF_SERVICES, *OF_STORES)
 _HEADING = (
     "# Made by the local stack for this machine alone. With another passphrase no saved signing key opens.\n"
 )

@@ -7,7 +7,10 @@ from pathlib import Path
 from pydantic import Field
 from pydantic_settings import BaseSettings, SettingsConfigDict
 
-HERE = ("127.0.0.1", "localhost")
+from common.settings import OptionalSecret
+
+LOOPBACK = "127.0.0.1"
+HERE = (LOOPBACK, "localhost")
 
 
 class GeoProvider(StrEnum):
@@ -15,6 +18,13 @@ class GeoProvider(StrEnum):
 
     DATABASE = "database"
     MOCK = "mock"
+
+
+class Stores(StrEnum):
+    """What the stack's state is kept in."""
+
+    EMBEDDED = "embedded"
+    SERVERS = "servers"
 
 
 class StackSettings(BaseSettings):
@@ -36,11 +46,33 @@ class StackSettings(BaseSettings):
     object_store_port: int = Field(8010, ge=1, le=65_535, description="port of the S3-compatible server")
     mailbox_port: int = Field(8026, ge=1, le=65_535, description="port of the page that shows the mails")
     mailbox_smtp_port: int = Field(8025, ge=1, le=65_535, description="port the mails are delivered to")
+    stores: Stores = Field(
+        Stores.EMBEDDED,
+        description="embedded (SQLite, and what ai_service holds itself) or servers (PostgreSQL and Valkey)",
+    )
+    postgresql_url: OptionalSecret = Field(
+        None,
+        description="with STORES=servers: a PostgreSQL in which this user may make roles and databases; "
+        "empty: one is started, with its data in VAR_DIR",
+    )
+    valkey_url: OptionalSecret = Field(
+        None, description="with STORES=servers: a Valkey; empty: one is started, with its data in VAR_DIR"
+    )
+    postgresql_port: int = Field(8032, ge=1, le=65_535, description="port of the PostgreSQL that is started")
+    valkey_port: int = Field(8079, ge=1, le=65_535, description="port of the Valkey that is started")
+    ai_workers: int = Field(
+        1, ge=1, le=64, description="with STORES=servers: how many processes of ai_service serve its port"
+    )
     geoip_provider: GeoProvider | None = Field(
         None, description="database or mock; unset: database for `make run`, mock for `make demo`"
     )
     ready_timeout_s: float = Field(120.0, gt=0, description="seconds the parts get to become ready")
     stop_timeout_s: float = Field(20.0, gt=0, description="seconds a part gets to stop before it is killed")
+
+    def port(self, setting: str) -> int:
+        """Return the port that a setting chooses, moved with all others."""
+        chosen: int = getattr(self, setting)
+        return chosen + self.port_offset
 
 
 def load_stack_settings() -> StackSettings:

@@ -12,8 +12,10 @@ from local_stack.child import Child
 from local_stack.errors import NotReadyError, PartEndedError, PortTakenError
 from local_stack.files import StackFiles
 from local_stack.ownership import RunningPart, RunningStack, owning
-from local_stack.parts import LOOPBACK, Part, stack_parts
-from local_stack.settings import GeoProvider, StackSettings, inherited_environment
+from local_stack.parts import Part, stack_parts
+from local_stack.servers.databases import provide_databases
+from local_stack.settings import LOOPBACK, GeoProvider, StackSettings, inherited_environment
+from local_stack.storage import Storage, storage_of
 
 POLL_S = 0.1
 Progress = Callable[[str], None]
@@ -27,6 +29,7 @@ class Stack:
     files: StackFiles
     parts: tuple[Part, ...]
     geoip_provider: GeoProvider
+    storage: Storage
     children: dict[str, Child] = field(default_factory=dict)
 
     def url(self, name: str) -> str:
@@ -34,12 +37,23 @@ class Stack:
         return self._part(name).url
 
     def start(self) -> None:
-        """Start every part; raises `PortTakenError` before anything was started."""
+        """Start every part, once the databases are there; raises `PortTakenError` before anything was started."""
         for part in self.parts:
             _refuse_taken_ports(part)
+        self._start_servers()
         for part in self.parts:
-            self.start_part(part.name)
+            if part.name not in self.children:
+                self.start_part(part.name)
         self._tell_others(ready=False)
+
+    def _start_servers(self) -> None:
+        servers = [part.name for part in self.parts if part.server_url]
+        for name in servers:
+            self.start_part(name)
+        self._tell_others(ready=False)
+        self._await(servers, lambda _name: None)
+        if self.storage.admin_url:
+            provide_databases(self.storage.admin_url, self.storage.databases)
 
     def start_part(self, name: str) -> None:
         """Start one part, also again after it ended."""
@@ -51,7 +65,11 @@ class Stack:
         self, names: Iterable[str] | None = None, *, on_ready: Progress = lambda _name: None
     ) -> None:
         """Wait until these parts (or all) are ready; raises `PartEndedError` or `NotReadyError`."""
-        waiting = list(names) if names is not None else [part.name for part in self.parts]
+        self._await([part.name for part in self.parts] if names is None else names, on_ready)
+        self._tell_others(ready=True)
+
+    def _await(self, names: Iterable[str], on_ready: Progress) -> None:
+        waiting = list(names)
         deadline = time.monotonic() + self.settings.ready_timeout_s
         while waiting:
             self.raise_if_ended()
@@ -62,7 +80,6 @@ class Stack:
                 raise self._not_ready(waiting)
             if waiting:
                 time.sleep(POLL_S)
-        self._tell_others(ready=True)
 
     def raise_if_ended(self) -> None:
         """Raise `PartEndedError` when a part that should run does not."""
@@ -111,6 +128,7 @@ class Stack:
                 name: RunningPart(pid=child.pid, url=child.part.url, ports=child.part.ports)
                 for name, child in self.children.items()
             },
+            databases=self.storage.databases,
         ).write(self.files)
 
 
@@ -121,10 +139,9 @@ def owned_stack(
     """Own the stack's folder and yield a stack that is not started yet; at the end everything is stopped."""
     files = StackFiles(settings.var_dir.resolve())
     with owning(files):
-        parts = stack_parts(
-            settings, service_secrets.load_or_make(files), geoip_provider=geoip_provider, reload=reload
-        )
-        stack = Stack(settings, files, parts, geoip_provider)
+        secrets = service_secrets.load_or_make(files)
+        parts = stack_parts(settings, secrets, geoip_provider=geoip_provider, reload=reload)
+        stack = Stack(settings, files, parts, geoip_provider, storage_of(settings, secrets))
         try:
             yield stack
         finally:

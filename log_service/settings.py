@@ -5,7 +5,7 @@ from typing import ClassVar
 
 from pydantic import Field, SecretStr
 
-from common.settings import ServiceSettings
+from common.db_settings import ReplicatedSettings
 
 
 class AddressingStyle(StrEnum):
@@ -16,7 +16,7 @@ class AddressingStyle(StrEnum):
     VIRTUAL = "virtual"
 
 
-class LogSettings(ServiceSettings):
+class LogSettings(ReplicatedSettings):
     """Settings of log_service."""
 
     secrets_of_others: ClassVar[frozenset[str]] = frozenset({"s3_secret_access_key"})
@@ -25,8 +25,8 @@ class LogSettings(ServiceSettings):
     max_body_bytes: int = Field(
         4_194_304, ge=1024, description="longest request body that is read; batches of records are large"
     )
-    database_url: str = Field(
-        "sqlite:///var/log_service.db",
+    database_url: SecretStr = Field(
+        SecretStr("sqlite:///var/log_service.db"),
         description="where records wait for the archive and are remembered; one process owns it",
     )
     s3_endpoint_url: str = Field("", description="address of the S3 server; empty means AWS")
@@ -49,3 +49,7 @@ class LogSettings(ServiceSettings):
     spool_max_bytes: int = Field(
         21_474_836_480, ge=1, description="bytes of records that may wait; more are refused with 503"
     )
+
+    def why_one_process(self) -> str | None:
+        """The spool has one owner (`archive/ownership.py`)."""
+        return "one log_service process owns the spool; WORKERS=1"

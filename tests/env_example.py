@@ -12,6 +12,7 @@ from pydantic_core import PydanticUndefined
 
 from ai_service.settings import AiSettings
 from alert_service.settings import AlertSettings
+from assay.settings import OperationsSettings
 from common.settings import ServiceSettings
 from external_apis_services.settings import ExternalApisSettings
 from local_stack.settings import StackSettings
@@ -28,6 +29,7 @@ SETTINGS_BY_SERVICE: Mapping[str, type[ServiceSettings]] = {
 }
 SHARED = "every service, unless its own group says otherwise"
 LOCAL_STACK = "the local stack: make run, make dev, make demo"
+OPERATIONS = "python -m assay: move, backup, restore"
 HEADING = """\
 # Every setting there is, with its default. Made by `make env-example` from the settings classes.
 #
@@ -44,6 +46,7 @@ def env_example() -> str:
     groups = [(SHARED, shared_fields())]
     groups += [(service, own_fields(settings)) for service, settings in SETTINGS_BY_SERVICE.items()]
     groups.append((LOCAL_STACK, dict(StackSettings.model_fields)))
+    groups.append((OPERATIONS, dict(OperationsSettings.model_fields)))
     return HEADING + "".join(_group(title, fields) for title, fields in groups)
 
 

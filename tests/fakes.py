@@ -11,6 +11,7 @@ from starlette.responses import JSONResponse
 from starlette.routing import Route
 
 from common.auth.signing import SigningKey, generate_signing_key, public_jwk, sign_access_token, unlock
+from common.canonical import sha256_hex
 from common.clock import epoch_ms
 from common.contracts.access import (
     AccessFeed,
@@ -32,7 +33,7 @@ UNBOUNDED = Allowance(
     decisions_per_month=None,
     over_quota=OverQuota.ALLOW_AND_WARN,
     requests_per_second=20_000,
-    key_requests_per_second=20_000,
+    caller_requests_per_second=20_000,
 )
 AccessChange = InstitutionAccess | ApiKeyAccess | EndedSession
 PASSPHRASE = "a passphrase for tests only, long enough"
@@ -69,6 +70,7 @@ class FakeUserService:
         self.access: list[AccessChange] = []
         self.access_status = 200
         self.access_asked = 0
+        self.access_asked_after: list[int] = []
         self.key_uses: dict[str, int] = {}
         self.key_fetches = 0
         self.app = Starlette(
@@ -151,7 +153,9 @@ class FakeUserService:
     async def _access_feed(self, request: Request) -> JSONResponse:
         self.access_asked += 1
         after = int(request.query_params["after"])
-        feed = access_feed(self.access, after=after if after <= len(self.access) else 0)
+        self.access_asked_after.append(after)
+        knows = request.query_params["mark"] == mark_of(self.access[:after])
+        feed = access_feed(self.access, after=after if knows else 0)
         return JSONResponse(feed.model_dump(mode="json"), status_code=self.access_status)
 
     async def _key_uses(self, request: Request) -> JSONResponse:
@@ -174,12 +178,18 @@ def access_feed(changes: list[AccessChange], *, after: int = 0, more: bool = Fal
     return AccessFeed(
         after=after,
         version=len(changes),
+        mark=mark_of(changes),
         more=more,
         hash_key=base64.b64encode(HASH_KEY).decode(),
         institutions=tuple(each for each in page if isinstance(each, InstitutionAccess)),
         api_keys=tuple(each for each in page if isinstance(each, ApiKeyAccess)),
         ended_sessions=tuple(each for each in page if isinstance(each, EndedSession)),
     )
+
+
+def mark_of(changes: list[AccessChange]) -> str:
+    """Return the mark of the last of `changes`; here it follows from what that says."""
+    return sha256_hex(changes[-1].model_dump_json().encode())[:16] if changes else ""
 
 
 def institution_access(institution: Institution, *, suspended: bool = False) -> InstitutionAccess:
@@ -207,7 +217,7 @@ def allowance(
     decisions_per_month: int | None = None,
     over_quota: OverQuota = OverQuota.ALLOW_AND_WARN,
     requests_per_second: int = 100_000,
-    key_requests_per_second: int = 100_000,
+    caller_requests_per_second: int = 100_000,
 ) -> Allowance:
     """Make what an institution may ask for."""
     return Allowance(
@@ -215,7 +225,7 @@ def allowance(
         decisions_per_month=decisions_per_month,
         over_quota=over_quota,
         requests_per_second=requests_per_second,
-        key_requests_per_second=key_requests_per_second,
+        caller_requests_per_second=caller_requests_per_second,
     )
 
 

@@ -14,10 +14,10 @@ from common.db import Database, open_database
 from common.errors import PlatformError, StartupError
 from common.logging import configure_logging
 from common.settings import load_settings
-from user_service.bootstrap import MIGRATIONS
 from user_service.institutions.platform import make_platform
 from user_service.settings import UserSettings
 from user_service.signing_keys.store import KeyStore
+from user_service.tables import MIGRATIONS
 
 ResultT = TypeVar("ResultT")
 
@@ -25,7 +25,9 @@ ResultT = TypeVar("ResultT")
 @asynccontextmanager
 async def prepared_database(settings: UserSettings) -> AsyncIterator[Database]:
     """Open the service's database, also one that it was never started with; raises `StartupError`."""
-    async with open_database(settings.database_url, migrations=MIGRATIONS) as database:
+    async with open_database(
+        settings.database_url, migrations=MIGRATIONS, production=settings.is_production
+    ) as database:
         async with database.sessions.begin() as session:
             await make_platform(session, now_ms=epoch_ms())
         # raises for another passphrase than the service's: what is made with that would be worth nothing

@@ -1,10 +1,10 @@
 """Numbers without gaps, in the order of the commits."""
 
 from sqlalchemy import BigInteger, String
-from sqlalchemy.dialects import postgresql, sqlite
 from sqlalchemy.ext.asyncio import AsyncSession
 from sqlalchemy.orm import Mapped, mapped_column
 
+from user_service.statements import insert_or
 from user_service.tables import Base
 
 
@@ -19,9 +19,8 @@ class CounterRow(Base):
 
 async def next_number(session: AsyncSession, name: str) -> int:
     """Return the next number of `name`, beginning with 1; a rollback takes it back."""
-    make = postgresql.insert if session.get_bind().dialect.name == "postgresql" else sqlite.insert
     taken = (
-        make(CounterRow)
+        insert_or(session, CounterRow)
         .values(name=name, last=1)
         .on_conflict_do_update(index_elements=["name"], set_={"last": CounterRow.last + 1})
         .returning(CounterRow.last)

@@ -1,6 +1,5 @@
 """Rotates the key that signs tokens, on the machine itself: `python -m user_service.rotate_signing_key`."""
 
-from datetime import UTC, datetime
 from typing import Annotated
 
 import typer
@@ -8,11 +7,12 @@ import typer
 from common.clock import epoch_ms
 from common.db import Database
 from user_service import machine
-from user_service.auth.tables import SigningKeyRow
 from user_service.events.recording import SYSTEM
 from user_service.settings import UserSettings
 from user_service.signing_keys import repository
 from user_service.signing_keys.store import KeyStore
+from user_service.signing_keys.tables import SigningKeyRow
+from user_service.times import to_time
 
 _GENTLE = """\
 New key {new}: published now, signs from {signs_from} on, when every service knows it.
@@ -20,7 +20,7 @@ Old key {old}: verifies tokens until {retired_at}. Nobody is logged out.
 """
 _AT_ONCE = """\
 New key {new} signs now. Old keys are worth nothing: every access token, of people and of services, dies.
-Within ten seconds user_service uses the new key; the other services fetch it within a minute and get new tokens by
+Within seconds user_service uses the new key; the other services fetch it within a minute and get new tokens by
 themselves. People and API clients refresh theirs: sessions and API keys go on.
 """
 
@@ -48,15 +48,15 @@ def main(
         (_AT_ONCE if now else _GENTLE).format(
             new=row.kid,
             old=old.kid,
-            signs_from=_time(row.signs_from_ms),
-            retired_at=_time(old.retired_at_ms or 0),
+            signs_from=_text(row.signs_from_ms),
+            retired_at=_text(old.retired_at_ms or 0),
         ),
         nl=False,
     )
 
 
-def _time(milliseconds: int) -> str:
-    return datetime.fromtimestamp(milliseconds / 1000, UTC).isoformat(timespec="seconds")
+def _text(milliseconds: int) -> str:
+    return to_time(milliseconds).isoformat(timespec="seconds")
 
 
 if __name__ == "__main__":

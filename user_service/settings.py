@@ -9,14 +9,16 @@ from pydantic import AfterValidator, Field, SecretStr, model_validator
 from common.contracts.access import Tier
 from common.contracts.fields import Text
 from common.contracts.institutions import Currency, InstitutionMode
-from common.settings import PLACEHOLDER, ServiceSettings
+from common.db_settings import DatabaseSettings
+from common.settings import PLACEHOLDER, unless_shared
 from user_service.users.email import EmailAddress
 
 
 class RegistrationPolicy(StrEnum):
     """Who may register an institution."""
 
-    OPEN = "open"
+    VERIFIED = "verified"  # once they have shown that they read the address's mail
+    OPEN = "open"  # at once; the answer says whether an address has an account
     CLOSED = "closed"
 
 
@@ -34,12 +36,13 @@ def _fit_for_a_header(key: SecretStr) -> SecretStr:
 ConfiguredApiKey = Annotated[SecretStr, AfterValidator(_fit_for_a_header)]
 
 
-class UserSettings(ServiceSettings):
+class UserSettings(DatabaseSettings):
     """Settings of accounts, passwords, tokens and the secrets of the other services."""
 
     port: int = Field(8001, ge=0, le=65535, description="port to listen on")
-    database_url: str = Field(
-        "sqlite:///var/user_service.db", description="where institutions, users, sessions and keys are kept"
+    database_url: SecretStr = Field(
+        SecretStr("sqlite:///var/user_service.db"),
+        description="where institutions, users, sessions and keys are kept",
     )
     alert_service_url: str = Field("http://127.0.0.1:8003", description="where mails are asked for")
     log_service_url: str = Field("http://127.0.0.1:8004", description="where identity records are archived")
@@ -49,8 +52,9 @@ class UserSettings(ServiceSettings):
         description="encrypts the signing keys in the database; without it they cannot be used again",
     )
     registration: RegistrationPolicy = Field(
-        RegistrationPolicy.OPEN,
-        description="who registers institutions: open (everybody) or closed (operators)",
+        RegistrationPolicy.VERIFIED,
+        description="who registers institutions: verified (everybody, confirmed by a mail), "
+        "open (everybody, at once; says which addresses have accounts: for private networks) or closed (operators)",
     )
     registration_tier: Tier = Field(Tier.STARTER, description="what a new institution is given")
     operator_email: EmailAddress | Literal[""] = Field(
@@ -58,6 +62,9 @@ class UserSettings(ServiceSettings):
     )
     signing_key_days: int = Field(
         90, ge=0, le=3650, description="days after which a new key signs tokens; 0: only when it is asked for"
+    )
+    approval_days: int = Field(
+        400, ge=30, le=3650, description="days a request for a second person is kept after it was decided on"
     )
     access_token_s: int = Field(900, ge=60, le=3600, description="seconds a user's access token is valid")
     service_token_s: int = Field(900, ge=60, le=3600, description="seconds a service's access token is valid")
@@ -92,11 +99,13 @@ class UserSettings(ServiceSettings):
     )
     frontend_api_key: ConfiguredApiKey = Field(
         SecretStr(""),
-        description="API key that may score, made at the start; empty: there is none, and the one before ends",
+        description="API key that may score (32 to 256 visible ASCII characters), made at the start; empty: there is none, and the "
+        "one before ends",
     )
     admin_api_key: ConfiguredApiKey = Field(
         SecretStr(""),
-        description="API key with every scope a key may have, made at the start; empty: there is none, and the one before ends",
+        description="API key with every scope a key may have (the same), made at the start; empty: there is none, and the one "
+        "before ends",
     )
     api_keys_institution: Text = Field(
         "Default",
@@ -106,6 +115,10 @@ class UserSettings(ServiceSettings):
         InstitutionMode.SANDBOX, description="live or sandbox, if it is made"
     )
     api_keys_institution_currency: Currency = Field("EUR", description="its base currency, if it is made")
+
+    def why_one_process(self) -> str | None:
+        """Limits and sessions are the same for all who share both."""
+        return unless_shared(self.database_url, self.valkey_url)
 
     @model_validator(mode="after")
     def _keys_differ(self) -> Self:

@@ -1,6 +1,12 @@
-"""Times of tables as times of answers."""
+"""Times of tables, which are milliseconds, and as times of answers."""
 
 from datetime import UTC, datetime
+from typing import Final
+
+HOUR_MS: Final = 3_600_000
+DAY_MS: Final = 24 * HOUR_MS
+
+MINUTE_MS = 60_000
 
 
 def to_time(milliseconds: int) -> datetime:
@@ -11,3 +17,8 @@ def to_time(milliseconds: int) -> datetime:
 def to_time_or_none(milliseconds: int | None) -> datetime | None:
     """Do the same for what may never have happened."""
     return None if milliseconds is None else to_time(milliseconds)
+
+
+def written(milliseconds: int) -> str:
+    """Return the minute that has come by then, as mails write it, e.g. `2026-03-01 14:05 UTC`."""
+    return to_time(milliseconds + MINUTE_MS - 1).strftime("%Y-%m-%d %H:%M UTC")

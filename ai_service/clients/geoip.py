@@ -3,18 +3,22 @@
 import asyncio
 import re
 import time
-from collections import OrderedDict
 from collections.abc import Callable, Mapping
+from http import HTTPStatus
 from ipaddress import IPv4Address, IPv6Address, ip_address
 
-import httpx
 import structlog
 from prometheus_client import Counter
 
 from common.auth.service_tokens import ServiceTokens
+from common.cache.memory import Memory
+from common.cache.metrics import ITEMS
 from common.circuit import Circuit
 from common.contracts.geoip import GeoLocation, GeoLookup, GeoStatus
+from common.delivery import Courier
 from common.errors import PlatformError
+from common.logging import request_id
+from common.metrics import follow
 
 UNAVAILABLE = GeoLocation(status=GeoStatus.UNAVAILABLE)
 LOOKUPS = Counter("assay_geoip_lookups_total", "GeoIP look-ups by where the answer came from.", ["answer"])
@@ -34,7 +38,7 @@ class GeoIpClient:
 
     def __init__(
         self,
-        client: httpx.AsyncClient,
+        client: Courier,
         tokens: ServiceTokens,
         *,
         timeout_s: float,
@@ -46,11 +50,12 @@ class GeoIpClient:
         self._tokens = tokens
         self._timeout_s = timeout_s
         self._cache_s = cache_s
-        self._cache_size = cache_size
-        self._clock = clock
         self._circuit = Circuit("geoip", failing_share=0.5, clock=clock)
-        self._cache: OrderedDict[int, tuple[float, GeoLocation]] = OrderedDict()
-        self._failed: OrderedDict[int, float] = OrderedDict()  # apart: an outage must not push locations out
+        self._kept: Memory[int, GeoLocation] = Memory(max_items=cache_size, clock=clock)
+        self._failed: Memory[int, None] = Memory(
+            max_items=cache_size, clock=clock
+        )  # apart: an outage must not push locations out
+        follow(ITEMS.labels("geoip"), lambda: len(self._kept))
         self._running: dict[int, asyncio.Task[GeoLocation]] = {}
         self._hits, self._misses, self._unavailable = (
             LOOKUPS.labels(answer) for answer in ("cache", "service", "unavailable")
@@ -59,11 +64,11 @@ class GeoIpClient:
     def cached(self, address: _Address) -> GeoLocation | None:
         """Return what can be said of `address` without asking, None when `locate` has to ask."""
         key = _key(address)
-        known = self._cache.get(key)
-        if known is not None and known[0] > self._clock():
+        known = self._kept.get(key)
+        if known is not None:
             self._hits.inc()
-            return known[1]
-        if self._circuit.refuses or self._failed.get(key, float("-inf")) > self._clock():
+            return known[0]
+        if self._circuit.refuses or self._failed.get(key) is not None:
             self._unavailable.inc()
             return UNAVAILABLE
         return None
@@ -77,7 +82,7 @@ class GeoIpClient:
         task = self._running.get(key)
         if task is None:
             try:
-                headers = self._tokens.header()
+                headers = {**self._tokens.header(), "X-Request-ID": request_id()}
             except PlatformError:  # nothing was asked, so nothing is known about the service
                 self._unavailable.inc()
                 return UNAVAILABLE
@@ -89,33 +94,21 @@ class GeoIpClient:
     async def _look_up(self, address: _Address, headers: Mapping[str, str]) -> GeoLocation:
         try:
             async with asyncio.timeout(self._timeout_s):
-                response = await self._client.get(f"/v1/internal/geoip/{address}", headers=headers)
-            if response.status_code == httpx.codes.UNPROCESSABLE_ENTITY:
+                status, body = await self._client.get(f"/v1/internal/geoip/{address}", headers)
+            if status == HTTPStatus.UNPROCESSABLE_ENTITY:
                 self._circuit.succeeded()  # it is there; it is this address that it does not read
                 return self._not_found(address, "status 422")
-            response.raise_for_status()
-            location = _location(address, response.content)
+            location = _location(address, status, body)
         except Exception as error:  # noqa: BLE001 - the boundary: a payment is scored without a place as well
             self._circuit.failed()
             return self._not_found(address, type(error).__name__)
         self._circuit.succeeded()
         self._misses.inc()
-        self._remember(address, location)
+        self._kept.put(_key(address), location, for_s=self._cache_s)
         return location
 
-    def _remember(self, address: _Address, location: GeoLocation) -> None:
-        key = _key(address)
-        self._cache[key] = (self._clock() + self._cache_s, location)
-        self._cache.move_to_end(key)
-        if len(self._cache) > self._cache_size:
-            self._cache.popitem(last=False)
-
     def _not_found(self, address: _Address, error: str) -> GeoLocation:
-        key = _key(address)
-        self._failed[key] = self._clock() + FAILED_FOR_S
-        self._failed.move_to_end(key)
-        if len(self._failed) > self._cache_size:
-            self._failed.popitem(last=False)
+        self._failed.put(_key(address), None, for_s=FAILED_FOR_S)
         self._unavailable.inc()
         _log.warning("geoip.unavailable", error=error)
         return UNAVAILABLE
@@ -125,8 +118,10 @@ class OddLocationError(ValueError):
     """The service answered, and the answer cannot be true."""
 
 
-def _location(address: _Address, body: bytes) -> GeoLocation:
+def _location(address: _Address, status: int, body: bytes) -> GeoLocation:
     """Read the answer for `address`; raises `ValueError` when it is not one."""
+    if status != HTTPStatus.OK:
+        raise OddLocationError(f"status {status}")
     answer = GeoLookup.model_validate_json(body)
     location = answer.location
     mapped = address.ipv4_mapped if isinstance(address, IPv6Address) else None

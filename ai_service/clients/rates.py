@@ -33,8 +33,11 @@ class RatesClient:
         self._asked = False
 
     async def asked(self) -> bool:
-        """Readiness: whether the rates were asked for once. Without an answer amounts degrade, visibly."""
-        return self._asked
+        """Readiness: whether the rates were asked for once, or nobody gives the token for it.
+
+        Without an answer amounts degrade, visibly.
+        """
+        return self._asked or self._tokens.unanswered
 
     def book_for(self, base_currency: str) -> RateBook:
         """Return what is known; a base currency that is asked for the first time is fetched soon."""

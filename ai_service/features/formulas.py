@@ -134,8 +134,9 @@ def fill(
             if values[_CUSTOMER, _KNOWN] == 2:
                 found = float(event_time - values[_CUSTOMER, _LAST_TIME]) / 1e6
         elif formula == _SINCE_FIRST:
-            found = 0.0
-            if values[_CUSTOMER, _KNOWN] == 2:
+            if values[_CUSTOMER, _KNOWN] == 1:
+                found = 0.0
+            elif values[_CUSTOMER, _KNOWN] == 2:
                 found = float(event_time - values[_CUSTOMER, _FIRST_TIME]) / DAY_US
         elif formula == _KILOMETRES:
             found = _kilometres(values, latitude, longitude)

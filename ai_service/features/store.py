@@ -5,6 +5,8 @@ import threading
 from collections import OrderedDict
 from collections.abc import Mapping, Sequence
 from ipaddress import IPv4Address, IPv6Address
+from itertools import starmap
+from typing import Protocol
 
 import numpy as np
 from numpy.typing import NDArray
@@ -16,13 +18,31 @@ from ai_service.features.state import StateArrays, Unsaved, VelocityState, empty
 from ai_service.features.velocity import Entity, Reading, VelocityReading
 from common.contracts.geoip import GeoLocation
 
+Located = tuple[AcceptedTransaction, GeoLocation]
+Name = tuple[str, str]
+"""An institution and the id of one of its transactions."""
 MAX_UNSAVED = 100_000
 _SHAPE = (len(Entity), len(Reading))
 _NAN = float("nan")
 
 
-class VelocityStore:
-    """Counts transactions by entity and window; `observe` reads and adds in one step.
+class VelocityStore(Protocol):
+    """Counts transactions by entity and window, each once, however often and wherever it is observed."""
+
+    async def observe_all(self, waiting: Sequence[Located]) -> list[VelocityReading]:
+        """Return what was known before each transaction, and count it, in this order.
+
+        Raises what one of them raises; what was counted by then is read as before when it is observed again.
+        """
+        ...
+
+    def saved(self, names: Sequence[Name]) -> None:
+        """Note that the decisions about these transactions are durable: their readings are asked for no more."""
+        ...
+
+
+class EmbeddedVelocity:
+    """The velocity state of this process; `observe` reads and adds in one step.
 
     A transaction is counted once, however often it is observed. Until `saved` is told of it, a repeated
     observation returns the first reading again, so that a retry is scored as the first try was; also when the
@@ -56,11 +76,15 @@ class VelocityStore:
                     self._unsaved.popitem(last=False)
             return reading
 
-    def saved(self, institution_id: str, transaction_ids: Sequence[str]) -> None:
+    async def observe_all(self, waiting: Sequence[Located]) -> list[VelocityReading]:
+        """Return the reading of each, without ever waiting."""
+        return list(starmap(self.observe, waiting))
+
+    def saved(self, names: Sequence[Name]) -> None:
         """Forget the readings of transactions whose decisions are durable now."""
         with self._lock:
-            for transaction_id in transaction_ids:
-                self._unsaved.pop((institution_id, transaction_id), None)
+            for name in names:
+                self._unsaved.pop(name, None)
 
     def restore(
         self, accepted: AcceptedTransaction, location: GeoLocation, *, observed_sequence: int
@@ -131,12 +155,12 @@ def _names(accepted: AcceptedTransaction) -> bytes:
     card = "" if method is None else method.card_token or ""
     return (
         f"{accepted.institution.institution_id}\0{transaction.transaction_id}\0{transaction.customer_id}\0{card}\0"
-        f"{transaction.device_id or ''}\0{'' if address is None else _address(address)}\0"
+        f"{transaction.device_id or ''}\0{'' if address is None else address_name(address)}\0"
         f"{transaction.merchant_id or ''}\0{transaction.counterparty_id or ''}"
     ).encode()
 
 
-def _address(address: IPv4Address | IPv6Address) -> str:
+def address_name(address: IPv4Address | IPv6Address) -> str:
     """Return a short name for an address; an IPv4 one has at most eight digits."""
     return f"{int(address):x}" if address.version == 4 else f"{int(address):032x}"
 

@@ -71,9 +71,18 @@ class VelocityReading(NamedTuple):
 
     `values` is int64, one row per `Entity`, one column per `Reading`; `KNOWN` is 0 in rows of entities that the
     transaction does not name, 1 for one never seen before (or forgotten), 2 for one seen before. `observed_sequence` numbers the
-    institution's observations. `counted` is false when the transaction was too old to be added.
+    institution's observations; None when nobody could be asked, and then nothing is known. `counted` is false when the
+    transaction was too old to be added, or was not added yet.
     """
 
     values: NDArray[np.int64]
-    observed_sequence: int
+    observed_sequence: int | None
     counted: bool
+
+
+READING_SHAPE = len(Entity), len(Reading)
+
+
+def nothing_known() -> VelocityReading:
+    """Return the reading of a transaction that could not be observed: `KNOWN` is 0 everywhere, so features are unknown."""
+    return VelocityReading(np.zeros(READING_SHAPE, dtype=np.int64), None, False)

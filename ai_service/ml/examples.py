@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 from ai_service.features.accepted import accept
 from ai_service.features.definitions import build_features
 from ai_service.features.money import RateBook
-from ai_service.features.store import VelocityStore
+from ai_service.features.store import EmbeddedVelocity
 from ai_service.ml.simulator import WORTH_OF_ONE_EURO, SimulatedTransaction
 from common.contracts.institutions import Institution, InstitutionMode
 from common.contracts.rates import RateTable
@@ -37,7 +37,7 @@ def replay(
     simulated: Iterable[SimulatedTransaction], *, rates: RateBook, advance: Callable[[], object]
 ) -> Examples:
     """Compute the features of each transaction as serving would have; `advance` is called after each."""
-    store = VelocityStore()
+    store = EmbeddedVelocity()
     rows, is_fraud, scenarios = [], [], []
     for example in simulated:
         transaction = example.transaction
@@ -52,7 +52,7 @@ def replay(
             request_id="",
         )
         velocity = store.observe(accepted, example.location)
-        store.saved(_INSTITUTION.institution_id, [transaction.transaction_id])
+        store.saved([(_INSTITUTION.institution_id, transaction.transaction_id)])
         rows.append(build_features(accepted, location=example.location, velocity=velocity))
         is_fraud.append(example.is_fraud)
         scenarios.append(example.scenario.value)

@@ -135,7 +135,7 @@ def save_model(models_dir: Path, manifest: Manifest, *, arrays: bytes, estimator
 
 def make_current(models_dir: Path, folder: Path) -> None:
     """Make the model saved in `folder` the champion, in one step; raises `ModelRefusedError`."""
-    manifest, content = _read_manifest(folder)
+    manifest, content = read_manifest(folder)
     current = Current(
         schema_version=SCHEMA_VERSION,
         name=manifest.name,
@@ -165,7 +165,7 @@ def load_model(
     folder: Path, *, expected_features: Sequence[str] | None = None, manifest_sha256: str | None = None
 ) -> FraudModel:
     """Load the model saved in `folder` after checking all of it; raises `ModelRefusedError`."""
-    manifest, content = _read_manifest(folder)
+    manifest, content = read_manifest(folder)
     if manifest_sha256 is not None and sha256_hex(content) != manifest_sha256:
         raise ModelRefusedError(f"{folder / MANIFEST} is not the one that was chosen: its hash differs")
     if expected_features is not None:
@@ -190,11 +190,12 @@ def read_estimator(folder: Path) -> bytes:
 
     Unpickling runs code: only training and bench may do it, and only with bytes from here.
     """
-    manifest, _ = _read_manifest(folder)
+    manifest, _ = read_manifest(folder)
     return _read_matching(folder / ESTIMATOR, manifest.estimator_sha256)
 
 
-def _read_manifest(folder: Path) -> tuple[Manifest, bytes]:
+def read_manifest(folder: Path) -> tuple[Manifest, bytes]:
+    """Return the manifest in `folder` and its bytes; raises `ModelRefusedError`."""
     path = folder / MANIFEST
     content = _read(path, limit=MAX_MANIFEST_BYTES)
     try:

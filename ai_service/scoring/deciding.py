@@ -9,19 +9,16 @@ from dataclasses import dataclass
 
 import structlog
 
-from ai_service.features.accepted import AcceptedTransaction
 from ai_service.features.definitions import FeaturePlan
-from ai_service.features.store import VelocityStore
+from ai_service.features.store import Located, VelocityStore
 from ai_service.ml.predictor import FraudModel
 from ai_service.policies.policy import Policies
 from ai_service.rules.engine import Ruleset
 from ai_service.scoring.decision import decide
 from ai_service.scoring.drafts import Drafts
 from ai_service.scoring.record import Draft
-from common.contracts.geoip import GeoLocation
 from common.failpoints import failpoint
 
-Located = tuple[AcceptedTransaction, GeoLocation]
 _log = structlog.get_logger()
 
 
@@ -36,27 +33,27 @@ class Deciding:
     policies: Policies
     drafts: Drafts
 
-    def decide_all(self, waiting: Sequence[Located]) -> list[Draft | Exception]:
+    async def decide_all(self, waiting: Sequence[Located]) -> list[Draft | Exception]:
         """Return the draft of each; what one of them raises takes no other along."""
         try:
-            return [*self._together(waiting)]
+            return [*await self._together(waiting)]
         except Exception as error:  # noqa: BLE001 - the boundary: some of them are to be answered all the same
             _log.warning("deciding.together_failed", items=len(waiting), error=type(error).__name__)
-        return [self._alone(each) for each in waiting]
+        return [await self._alone(each) for each in waiting]
 
-    def _alone(self, located: Located) -> Draft | Exception:
+    async def _alone(self, located: Located) -> Draft | Exception:
         try:
-            return self._together([located])[0]  # what was observed already is not counted again
+            return (await self._together([located]))[0]  # what was observed already is not counted again
         except Exception as error:  # noqa: BLE001 - it becomes this one's own result
             _log.exception("deciding.failed")
             return error
 
-    def _together(self, waiting: Sequence[Located]) -> list[Draft]:
+    async def _together(self, waiting: Sequence[Located]) -> list[Draft]:
         accepted = [transaction for transaction, _ in waiting]
         locations = [location for _, location in waiting]
         for each in accepted:
             each.timer.lap("wait")
-        readings = list(map(self.velocity.observe, accepted, locations))
+        readings = await self.velocity.observe_all(waiting)
         failpoint("score.after_enrichment")
         features = [
             self.features.build(each, location=location, velocity=velocity)

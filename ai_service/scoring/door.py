@@ -58,7 +58,7 @@ class HotDoor:
         scope["route"] = _ROUTE
         add_facts(caller=caller.subject)
         try:
-            scope["state"]["rate_limits"].count_caller(scope, caller)
+            await scope["state"]["rate_limits"].count_caller(scope, caller)
             answer = await scope["state"]["scorer"].score(
                 transaction, caller, now=utc_now(), request_id=request_id()
             )

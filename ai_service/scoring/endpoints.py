@@ -4,11 +4,13 @@ from typing import Annotated
 
 from fastapi import APIRouter, Depends, Path, Query, Request, Response
 
-from ai_service.scoring.deadline import DeadlineDep, within
-from ai_service.scoring.history import DecisionHistory
-from ai_service.scoring.in_flight import Answer
+from ai_service.features.accepted import EventTimeAheadError
+from ai_service.scoring.deadline import DeadlineDep, DeadlineExceededError, DeadlineInvalidError, within
+from ai_service.scoring.history import DecisionHistory, ModelGoneError
+from ai_service.scoring.in_flight import Answer, TransactionIdReusedError
 from ai_service.scoring.repository import DecisionFilter
 from ai_service.scoring.service import TransactionScorer
+from ai_service.usage.service import QuotaExceededError
 from common.auth.bearer import require_scope
 from common.auth.principal import Principal
 from common.clock import utc_now
@@ -16,12 +18,13 @@ from common.contracts.decisions import Outcome, RiskLevel, ScoredTransaction, Tr
 from common.contracts.fields import Identifier, Timestamp
 from common.contracts.tokens import Scope
 from common.contracts.transactions import Transaction
+from common.errors import NotFoundError, OverloadedError
 from common.logging import add_facts, request_id
-from common.problems import PROBLEMS
+from common.paging import Cursor, Limit
+from common.problems import refusals
 from common.strict_json import StrictRoute
 
-MAX_PAGE = 200
-router = APIRouter(prefix="/v1", route_class=StrictRoute, responses=PROBLEMS)
+router = APIRouter(prefix="/v1", route_class=StrictRoute)
 
 CanScore = Annotated[Principal, Depends(require_scope(Scope.SCORE_WRITE, while_stale=True))]
 CanRead = Annotated[Principal, Depends(require_scope(Scope.DECISIONS_READ))]
@@ -49,8 +52,14 @@ HistoryDep = Annotated[DecisionHistory, Depends(history)]
     response_model=ScoredTransaction,
     responses={
         200: {"headers": {"Idempotent-Replay": {"description": "true when the id had been decided before"}}},
-        409: {"description": "The transaction_id was used before with another body"},
-        503: {"description": "Not in time, or too much work is waiting: repeat with the same transaction_id"},
+        **refusals(
+            TransactionIdReusedError,
+            EventTimeAheadError,
+            DeadlineInvalidError,
+            QuotaExceededError,
+            DeadlineExceededError,
+            OverloadedError,
+        ),
     },
 )
 async def score_transaction(
@@ -65,7 +74,7 @@ async def score_transaction(
     )
 
 
-@router.get("/decisions/{decision_id}", tags=["decisions"])
+@router.get("/decisions/{decision_id}", tags=["decisions"], responses=refusals(NotFoundError, ModelGoneError))
 async def get_decision(
     decision_id: Annotated[Identifier, Path()],
     caller: CanRead,
@@ -104,8 +113,8 @@ async def list_transactions(
     caller: CanRead,
     history: HistoryDep,
     wanted: Annotated[DecisionFilter, Depends(wanted)],
-    limit: Annotated[int, Query(ge=1, le=MAX_PAGE)] = 50,
-    cursor: Annotated[str | None, Query(max_length=64, description="next_cursor of the page before")] = None,
+    limit: Limit = 50,
+    cursor: Cursor = None,
 ) -> Response:
     """Return the caller's scored transactions, newest first, a page at a time."""
     page = await history.page(caller.institution_id, wanted, cursor=cursor, limit=limit)

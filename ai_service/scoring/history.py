@@ -11,6 +11,7 @@ from ai_service.scoring.explanation import model_reasons, signals
 from ai_service.scoring.publisher import Publisher
 from ai_service.scoring.record import feature_vector, parse_record
 from ai_service.scoring.repository import AlreadySaved, DecisionFilter
+from ai_service.scoring.switching import ModelSwitch
 from common.contracts.decisions import (
     ReasonSource,
     ScoredTransaction,
@@ -20,6 +21,7 @@ from common.contracts.decisions import (
 from common.cursors import from_cursor, to_cursor
 from common.errors import NotFoundError, PlatformError
 from common.pools import BoundedPool
+from common.replica import Reads
 from common.writer import DatabaseWriter
 
 
@@ -35,13 +37,15 @@ class ModelGoneError(PlatformError):
 class DecisionHistory:
     """Answers questions about saved decisions of one institution at a time.
 
+    `lists` may be a replica that lags behind; one decision is looked up where it was saved.
     Pages and explanations are made in `pool`: a page takes as long as twenty transactions, which would wait for it.
     """
 
     reader: DatabaseWriter
+    lists: Reads
     pool: BoundedPool
     publisher: Publisher
-    model: FraudModel
+    models: ModelSwitch
     models_dir: Path
 
     async def decision(self, institution_id: str, decision_id: str, *, explain: bool) -> ScoredTransaction:
@@ -61,7 +65,7 @@ class DecisionHistory:
     ) -> bytes:
         """Return a page of transactions, newest first, as JSON; raises `CursorInvalidError`."""
         before, told = from_cursor(cursor), self.publisher.told_lately()
-        rows = await self.reader.run(
+        rows = await self.lists.run(
             lambda c: repository.list_decisions(c, institution_id, wanted, before=before, limit=limit + 1)
         )
         return await self.pool.run(lambda: _page(rows, told, limit=limit))
@@ -77,8 +81,9 @@ class DecisionHistory:
         )
 
     def _model(self, name: str, version: str) -> FraudModel:
-        if (self.model.ref.name, self.model.ref.version) == (name, version):
-            return self.model
+        model = self.models.model
+        if (model.name, model.version) == (name, version):
+            return model
         try:
             return load_model(self.models_dir / name / version)
         except (ModelRefusedError, OSError):

@@ -53,9 +53,16 @@ class Entry:
 
     def answer(self) -> Awaitable[Answer]:
         """Return what to wait for; the first one's answer is a replay for whoever waits."""
+        return _replayed(self._awaited())
+
+    def end(self) -> Awaitable[None]:
+        """Return what to wait for with another body; raises `TransactionIdReusedError` once this one is answered."""
+        return _refused_after(self._awaited())
+
+    def _awaited(self) -> asyncio.Future[Answer]:
         if self._answer is None:
             self._answer = asyncio.get_running_loop().create_future()
-        return _replayed(self._answer)
+        return self._answer
 
     def __enter__(self) -> Self:
         self._entries[self._key] = self
@@ -75,23 +82,29 @@ async def _replayed(answer: asyncio.Future[Answer]) -> Answer:
     return Answer(first.body, first.facts, replayed=True)
 
 
+async def _refused_after(answer: asyncio.Future[Answer]) -> None:
+    try:
+        await asyncio.shield(answer)
+    except Exception:  # noqa: BLE001 - theirs, and told them; perhaps it was the one with the wrong body
+        return
+    raise TransactionIdReusedError
+
+
 class InFlight:
     """All entries, by institution and transaction id."""
 
     def __init__(self) -> None:
         self._entries: dict[tuple[str, str], Entry] = {}
 
-    def find(self, institution_id: str, transaction: Transaction) -> Awaitable[Answer] | None:
-        """Return what to wait for if the same transaction is being scored.
+    def find(self, institution_id: str, transaction: Transaction) -> Awaitable[Answer | None] | None:
+        """Return what to wait for if the same id is being scored: its answer, or None when it has to be tried.
 
-        Raises `TransactionIdReusedError` when its id is being scored with another body.
+        Waiting raises `TransactionIdReusedError` when the id was answered with another body.
         """
         entry = self._entries.get((institution_id, transaction.transaction_id))
         if entry is None:
             return None
-        if entry.body != transaction.body:
-            raise TransactionIdReusedError
-        return entry.answer()
+        return entry.answer() if entry.body == transaction.body else entry.end()
 
     def entry(self, institution_id: str, transaction: Transaction) -> Entry:
         """Return the entry that holds the id while its block runs."""

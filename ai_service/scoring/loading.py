@@ -6,6 +6,7 @@ from pathlib import Path
 from ai_service.features.definitions import FEATURE_NAMES, FeaturePlan, plan_features
 from ai_service.ml.predictor import FraudModel
 from ai_service.ml.registry import ModelRefusedError, load_current
+from ai_service.ml.saved import ModelChoice, load_chosen
 from ai_service.rules.catalog import RulesRefusedError, read_catalog
 from ai_service.rules.engine import RuleInvalidError, Ruleset
 from common.errors import StartupError
@@ -20,9 +21,12 @@ class Scoring:
     rules: Ruleset
 
 
-def load_scoring(models_dir: Path, rules_file: Path | None) -> Scoring:
-    """Load the model in use and the rules; raises `StartupError`, which says what to do."""
-    model = _load_model(models_dir)
+def load_scoring(models_dir: Path, rules_file: Path | None, choice: ModelChoice | None = None) -> Scoring:
+    """Load the model that was chosen, or else the folder's own, and the rules.
+
+    Raises `StartupError`, which says what to do.
+    """
+    model = _load_model(models_dir, choice)
     try:
         catalog = read_catalog(rules_file)
         plan = plan_features({*model.feature_names, *catalog.feature_names})
@@ -31,10 +35,12 @@ def load_scoring(models_dir: Path, rules_file: Path | None) -> Scoring:
         raise StartupError(f"The rules cannot be used: {error}") from error
 
 
-def _load_model(models_dir: Path) -> FraudModel:
+def _load_model(models_dir: Path, choice: ModelChoice | None) -> FraudModel:
     try:
-        model = load_current(models_dir)
+        model = load_current(models_dir) if choice is None else load_chosen(models_dir, choice)
     except ModelRefusedError as error:
+        if choice is not None:
+            raise StartupError(f"{error}. The model {choice.name} {choice.version} was chosen.") from error
         raise StartupError(f"{error}. `make model` trains one.") from error
     if unknown := set(model.feature_names).difference(FEATURE_NAMES):
         raise StartupError(

@@ -1,13 +1,13 @@
 """publish(): one durable commit and one gather for all decisions that were made together."""
 
 import asyncio
-from collections.abc import Callable, Mapping, Sequence
-from functools import partial
-from typing import Any, TypeVar
+from collections.abc import Mapping, Sequence
+from typing import Any
 
 from ai_service.clients.alerts import TARGET as ALERT
 from ai_service.clients.alerts import AlertClient
 from ai_service.features.store import VelocityStore
+from ai_service.scoring.decision_store import DecisionStore
 from ai_service.scoring.in_flight import Answer, TransactionIdReusedError
 from ai_service.scoring.record import (
     Draft,
@@ -17,20 +17,19 @@ from ai_service.scoring.record import (
     parse_record,
 )
 from ai_service.scoring.repository import AlreadySaved
-from ai_service.scoring.saving import Saved, forget_told, save_batch
+from ai_service.scoring.saving import Became, NotTaken, Saved, Told
 from ai_service.scoring.telling import SLOW_S, Telling
 from ai_service.usage.service import UsageMeter
 from common.batches import Results
 from common.circuit import Circuit
 from common.clients.logs import TARGET as AUDIT
 from common.clients.logs import LogClient
+from common.clock import utc_now
 from common.contracts.decisions import Deliveries, DeliveryStatus
 from common.delivery import Delivery
 from common.failpoints import failpoint
-from common.writer import DatabaseWriter
 
 FLUSH_S = 1.0
-ResultT = TypeVar("ResultT")
 _STATUS = {True: DeliveryStatus.DELIVERED, False: DeliveryStatus.PENDING}
 
 
@@ -42,7 +41,7 @@ class Publisher:
 
     def __init__(
         self,
-        writer: DatabaseWriter,
+        store: DecisionStore,
         *,
         alerts: AlertClient,
         logs: LogClient,
@@ -50,7 +49,7 @@ class Publisher:
         velocity: VelocityStore,
         usage: UsageMeter,
     ) -> None:
-        self._writer = writer
+        self._store = store
         self._alerts = alerts
         self._logs = logs
         self._alert_telling = Telling(ALERT, circuits[ALERT])
@@ -62,21 +61,26 @@ class Publisher:
     async def publish(self, drafts: Sequence[Draft]) -> Results[Answer] | asyncio.Task[Results[Answer]]:
         """Commit the batch, then tell about all of it in parallel; slow telling holds up this batch alone.
 
-        Returns for each its answer or `TransactionIdReusedError`; raises what the database raised.
+        Returns for each its answer, `TransactionIdReusedError` or `QuotaExceededError`; raises what the database raised.
         """
         saved = await self._save(drafts)
         answers = asyncio.create_task(self._tell(drafts, saved))
         await asyncio.wait({answers}, timeout=SLOW_S)
         return answers.result() if answers.done() else answers
 
-    async def _tell(self, drafts: Sequence[Draft], saved: Sequence[Saved | AlreadySaved]) -> Results[Answer]:
+    async def _tell(self, drafts: Sequence[Draft], saved: Sequence[Became]) -> Results[Answer]:
         fresh = [entry for entry in saved if isinstance(entry, Saved)]
         flagged = [entry for entry in fresh if entry.draft.flagged]
         alert, audit = await asyncio.gather(self._raise_alerts(flagged), self._archive(fresh))
         failpoint("decisions.after_telling")
         self._note(alert, [entry.draft.decision_id for entry in flagged])
         self._note(audit, [entry.draft.decision_id for entry in fresh])
-        return [_answer(draft, entry, alert, audit) for draft, entry in zip(drafts, saved, strict=True)]
+        return [self._answer(draft, entry, alert, audit) for draft, entry in zip(drafts, saved, strict=True)]
+
+    def _answer(self, draft: Draft, entry: Became, alert: Delivery, audit: Delivery) -> Answer | Exception:
+        if isinstance(entry, NotTaken):
+            return self._usage.none_left(utc_now())
+        return _answer(draft, entry, alert, audit)
 
     async def _raise_alerts(self, flagged: Sequence[Saved]) -> Delivery:
         if not flagged:
@@ -103,28 +107,37 @@ class Publisher:
         await self._write_told()
 
     async def _write_told(self) -> None:
-        if any(self._told.values()):
-            await self._committed(forget_told)
+        told = self._told_now()
+        if any(told.values()):
+            await self._store.forget(told)
+            self._forgotten(told)
 
-    async def _save(self, drafts: Sequence[Draft]) -> list[Saved | AlreadySaved]:
+    async def _save(self, drafts: Sequence[Draft]) -> list[Became]:
         failpoint("decisions.before_begin")
         inline = [
             telling.target for telling in (self._alert_telling, self._audit_telling) if telling.is_worth_it
         ]
-        saved = await self._committed(partial(save_batch, drafts=drafts, usage=self._usage, inline=inline))
+        told = self._told_now()
+        saved = await self._store.save(drafts, told, inline)
+        self._forgotten(told)
         self._usage.committed(saved.usage)
         failpoint("decisions.after_commit")
-        for draft in drafts:
-            self._velocity.saved(draft.accepted.institution_id, [draft.accepted.transaction.transaction_id])
+        self._velocity.saved(
+            [
+                (draft.accepted.institution_id, draft.accepted.transaction.transaction_id)
+                for draft, entry in zip(drafts, saved.entries, strict=True)
+                if not isinstance(entry, NotTaken)  # a later try of it is not counted again
+            ]
+        )
         return saved.entries
 
-    async def _committed(self, write: Callable[..., ResultT]) -> ResultT:
-        """Run `write` in one transaction that also takes away what was told; a failed one changes nothing."""
-        told = {target: tuple(decision_ids) for target, decision_ids in self._told.items()}
-        result = await self._writer.run(lambda connection: write(connection, told=told))
+    def _told_now(self) -> Told:
+        return {target: tuple(decision_ids) for target, decision_ids in self._told.items()}
+
+    def _forgotten(self, told: Told) -> None:
+        """Take out what a commit took away from the outbox; one that failed changed nothing."""
         for target, decision_ids in told.items():
             self._told[target].difference_update(decision_ids)
-        return result
 
     def told_lately(self) -> frozenset[tuple[str, str]]:
         """Return the (target, decision id) pairs that were told while their outbox rows still stand."""

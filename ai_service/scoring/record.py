@@ -6,7 +6,7 @@ over the house limit because it is the table of what goes where.
 
 Record, schema version 1: `kind`, `schema_version`, `institution` {institution_id, mode, base_currency},
 `transaction` (canonical request), `accepted` {received_at, accepted_by, request_id, amount_base_minor,
-observed_sequence}, `features` {name: number or null}, `decision` (the answer without `deliveries`), `exact`
+observed_sequence, null when velocity was unknown}, `features` {name: number or null}, `decision` (the answer without `deliveries`), `exact`
 {risk_score, modifier, flagged}.
 """
 
@@ -46,7 +46,7 @@ class Draft:
 
     decision_id: str
     accepted: AcceptedTransaction
-    observed_sequence: int
+    observed_sequence: int | None
     flagged: bool
     created_at: datetime
     body_sha256: str
@@ -72,7 +72,7 @@ def make_draft(  # noqa: PLR0913 - a record joins what every stage found
     accepted: AcceptedTransaction,
     *,
     location: GeoLocation,
-    observed_sequence: int,
+    observed_sequence: int | None,
     features: NDArray[np.float64],
     decision: Decision,
     explanation: Explanation,
@@ -100,7 +100,7 @@ def make_draft(  # noqa: PLR0913 - a record joins what every stage found
         "ruleset_version": ruleset_version,
         "policy_version": decision.policy.version,
         "enrichment": {"geo": _geo(location)},
-        "degraded": degradations(accepted, location, decision),
+        "degraded": degradations(accepted, location, observed_sequence, decision),
         "review_id": None,
         "timings_ms": dict(sorted(accepted.timer.laps.items())),
         "created_at": created_at,
@@ -151,10 +151,10 @@ def answer_bytes(answer: Mapping[str, Any], deliveries: Deliveries) -> bytes:
 
 
 def degradations(
-    accepted: AcceptedTransaction, location: GeoLocation, decision: Decision
+    accepted: AcceptedTransaction, location: GeoLocation, observed_sequence: int | None, decision: Decision
 ) -> list[Degradation]:
     """Return what was missing when the decision was made."""
-    missing = []
+    missing = [] if observed_sequence is not None else [Degradation.VELOCITY]
     if location.status is GeoStatus.UNAVAILABLE:
         missing.append(Degradation.GEOIP)
     if accepted.amount_base_minor is None:

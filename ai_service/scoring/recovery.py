@@ -6,7 +6,6 @@ from dataclasses import dataclass
 from datetime import datetime
 from functools import partial
 from pathlib import Path
-from typing import Any
 
 import structlog
 from prometheus_client import Gauge
@@ -14,22 +13,29 @@ from sqlalchemy import Connection
 
 from ai_service.features.accepted import AcceptedTransaction
 from ai_service.features.snapshot import Snapshot, SnapshotRefusedError, read_snapshot, write_snapshot
-from ai_service.features.store import VelocityStore
+from ai_service.features.store import EmbeddedVelocity, Located
 from ai_service.features.velocity import LONGEST_WINDOW_US
 from ai_service.scoring import repository
 from ai_service.scoring.record import parse_record
 from common.contracts.geoip import GeoLocation
 from common.contracts.institutions import Institution
 from common.contracts.transactions import Transaction
+from common.metrics import follow
 from common.writer import DatabaseWriter
 
 SIZES = ("entities", "transactions", "events", "buckets", "rings")
-VELOCITY_SIZE = Gauge("assay_velocity_size", "How much the velocity state keeps.", ["of"])
-VELOCITY_EVICTIONS = Gauge("assay_velocity_evictions", "Entities evicted since the velocity state began.")
+VELOCITY_SIZE = Gauge(
+    "assay_velocity_size", "How much the velocity state keeps.", ["of"], multiprocess_mode="livemax"
+)
+VELOCITY_EVICTIONS = Gauge(
+    "assay_velocity_evictions",
+    "Entities evicted since the velocity state began.",
+    multiprocess_mode="livemax",
+)
 _log = structlog.get_logger()
 
 
-def restore_velocity(connection: Connection, path: Path, *, now_ms: int) -> VelocityStore:
+def restore_velocity(connection: Connection, path: Path, *, now_ms: int) -> EmbeddedVelocity:
     """Return the state of the snapshot at `path` with every later decision counted again.
 
     Without a usable snapshot everything within the longest window is counted again.
@@ -37,10 +43,10 @@ def restore_velocity(connection: Connection, path: Path, *, now_ms: int) -> Velo
     last_sequences = repository.last_sequences(connection)
     try:
         snapshot = _fitting_snapshot(path, last_sequences)
-        store, positions = VelocityStore(snapshot.state), snapshot.positions
+        store, positions = EmbeddedVelocity(snapshot.state), snapshot.positions
     except SnapshotRefusedError as error:
         _log.warning("velocity.snapshot_refused", reason=str(error))
-        store, positions = VelocityStore(), {}
+        store, positions = EmbeddedVelocity(), {}
     since_ms = now_ms - LONGEST_WINDOW_US // 1000
     restored = 0
     for institution_id, last in last_sequences.items():
@@ -50,7 +56,7 @@ def restore_velocity(connection: Connection, path: Path, *, now_ms: int) -> Velo
         for body in repository.records_after(
             connection, institution_id, sequence=position, since_ms=since_ms
         ):
-            _restore(store, parse_record(body))
+            _restore(store, body)
             restored += 1
     _log.info("velocity.restored", decisions=restored)
     _expose(store)
@@ -61,7 +67,7 @@ def restore_velocity(connection: Connection, path: Path, *, now_ms: int) -> Velo
 class SnapshotKeeper:
     """Writes a snapshot every `interval_s` seconds and at a graceful stop."""
 
-    store: VelocityStore
+    store: EmbeddedVelocity
     reader: DatabaseWriter
     path: Path
     interval_s: float
@@ -85,14 +91,14 @@ class SnapshotKeeper:
         write_snapshot(self.path, Snapshot(self.store.copy_state(), positions))
 
 
-def _expose(store: VelocityStore) -> None:
+def _expose(store: EmbeddedVelocity) -> None:
     """Show the sizes of `store` on /metrics, as they are when somebody looks."""
     for what in SIZES:
-        VELOCITY_SIZE.labels(what).set_function(partial(_size, store, what))
-    VELOCITY_EVICTIONS.set_function(partial(_size, store, "evicted"))
+        follow(VELOCITY_SIZE.labels(what), partial(_size, store, what))
+    follow(VELOCITY_EVICTIONS, partial(_size, store, "evicted"))
 
 
-def _size(store: VelocityStore, what: str) -> int:
+def _size(store: EmbeddedVelocity, what: str) -> int:
     return store.sizes()[what]
 
 
@@ -103,9 +109,11 @@ def _fitting_snapshot(path: Path, last_sequences: Mapping[str, int]) -> Snapshot
     return snapshot
 
 
-def _restore(store: VelocityStore, record: dict[str, Any]) -> None:
-    accepted, geo = record["accepted"], record["decision"]["enrichment"]["geo"]
-    store.restore(
+def located_of(body: bytes) -> Located:
+    """Return a decided transaction as it was when it was observed, from its record."""
+    record = parse_record(body)
+    accepted = record["accepted"]
+    return (
         AcceptedTransaction(
             transaction=Transaction.model_validate(record["transaction"]),
             institution=Institution.model_validate(record["institution"]),
@@ -114,6 +122,10 @@ def _restore(store: VelocityStore, record: dict[str, Any]) -> None:
             accepted_by=accepted["accepted_by"],
             request_id=accepted["request_id"],
         ),
-        GeoLocation.model_validate(geo),
-        observed_sequence=accepted["observed_sequence"],
+        GeoLocation.model_validate(record["decision"]["enrichment"]["geo"]),
     )
+
+
+def _restore(store: EmbeddedVelocity, body: bytes) -> None:
+    observed = parse_record(body)["accepted"]["observed_sequence"]
+    store.restore(*located_of(body), observed_sequence=observed or 0)  # it is null where Valkey was away

@@ -4,7 +4,7 @@ from collections import Counter
 from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 
-from sqlalchemy import ClauseElement, Connection, select, tuple_
+from sqlalchemy import ClauseElement, Connection, delete, select, tuple_
 from sqlalchemy.dialects import postgresql, sqlite
 from sqlalchemy.engine import Dialect
 
@@ -13,6 +13,7 @@ from ai_service.scoring.record import Draft
 from ai_service.scoring.repository import AlreadySaved, pending_targets
 from ai_service.scoring.tables import decision_sequences, decisions, idempotency_keys, outbox
 from ai_service.usage.policy import month_of
+from ai_service.usage.repository import Month
 from ai_service.usage.service import Counted, UsageMeter
 from common.bulk import BulkInsert, PreparedStatement, Row
 from common.clients.logs import TARGET as AUDIT
@@ -35,11 +36,20 @@ class Saved:
     body: bytes
 
 
+@dataclass(frozen=True, slots=True)
+class NotTaken:
+    """A draft beyond its institution's quota: nothing of it was saved."""
+
+
+NOT_TAKEN = NotTaken()
+Became = Saved | AlreadySaved | NotTaken
+
+
 @dataclass(slots=True)
 class SavedBatch:
     """What became of each draft of a batch, and what its new decisions count for."""
 
-    entries: list[Saved | AlreadySaved]
+    entries: list[Became]
     usage: Counted
 
 
@@ -55,23 +65,33 @@ def save_batch(
 
     Rows of the targets in `inline` are leased to the one who tells them next; the others are the relay's at once.
 
-    Answers each draft with what was saved, now or before. Only drafts whose key is new get a sequence number.
+    Answers each draft with what was saved, now or before. Only drafts whose key is new get a sequence number; those of
+    them that are beyond a quota leave nothing behind.
     """
     forget_told(connection, told)
-    fresh = _insert_keys(connection, drafts)
+    new = _insert_keys(connection, drafts)
     failpoint("decisions.after_keys")
-    numbers = _take_numbers(connection, [draft for draft in drafts if draft.decision_id in fresh])
+    fresh = [draft for draft in drafts if draft.decision_id in new]
+    counted = usage.count(connection, made(fresh), now_ms=epoch_ms())
+    if counted.beyond:
+        fresh = _without_those_beyond(connection, fresh, counted.beyond)
+    numbers = _take_numbers(connection, fresh)
     saved = {
         draft.decision_id: Saved(draft, draft.numbered(next(numbers[draft.accepted.institution_id])))
-        for draft in drafts
-        if draft.decision_id in fresh
+        for draft in fresh
     }
     _insert_decisions(connection, list(saved.values()), inline)
-    counted = usage.count(connection, _made(saved.values()), now_ms=epoch_ms())
-    repeats = [draft for draft in drafts if draft.decision_id not in fresh]
+    repeats = [draft for draft in drafts if draft.decision_id not in new]
     earlier = _already_saved(connection, repeats) if repeats else {}
     failpoint("decisions.before_commit")
-    return SavedBatch([saved.get(draft.decision_id) or earlier[_key(draft)] for draft in drafts], counted)
+    return SavedBatch(
+        [
+            saved.get(draft.decision_id)
+            or (NOT_TAKEN if draft.decision_id in new else earlier[key_of(draft)])
+            for draft in drafts
+        ],
+        counted,
+    )
 
 
 def warm_up(connection: Connection) -> None:
@@ -89,20 +109,13 @@ def forget_told(connection: Connection, told: Told) -> None:
 
 def _insert_keys(connection: Connection, drafts: Sequence[Draft]) -> set[str]:
     """Insert the idempotency keys and return the decision ids whose key was new."""
-    rows = [
-        (
-            draft.accepted.institution_id,
-            draft.accepted.transaction.transaction_id,
-            draft.body_sha256,
-            draft.decision_id,
-        )
-        for draft in drafts
-    ]
+    # in one order, so that two processes with the same ids never wait for each other
+    rows = sorted(key_row(draft) for draft in drafts)
     decision_ids = {draft.decision_id for draft in drafts}
     if _add_keys.run(connection, rows) == len(rows):
         return decision_ids
     ours = idempotency_keys.c.decision_id
-    query = select(ours).where(tuple_(*_KEY).in_([_key(each) for each in drafts]))
+    query = select(ours).where(tuple_(*_KEY).in_([key_of(each) for each in drafts]))
     return set(connection.scalars(of_every_tenant(query, _IN_ONE_COMMIT))) & decision_ids
 
 
@@ -116,9 +129,39 @@ def _take_numbers(connection: Connection, fresh: Sequence[Draft]) -> dict[str, I
     return numbers
 
 
-def _made(saved: Iterable[Saved]) -> Counter[tuple[str, str]]:
+def made(drafts: Iterable[Draft]) -> Counter[Month]:
     """Count new decisions by institution and month."""
-    return Counter((each.draft.accepted.institution_id, month_of(each.draft.created_at)) for each in saved)
+    return Counter(map(month_key, drafts))
+
+
+def month_key(draft: Draft) -> Month:
+    """Return the institution and the month that a draft counts for."""
+    return draft.accepted.institution_id, month_of(draft.created_at)
+
+
+def _without_those_beyond(
+    connection: Connection, fresh: Sequence[Draft], beyond: Mapping[Month, int]
+) -> list[Draft]:
+    """Return `fresh` without the last ones of each quota that is used up, and take their keys back."""
+    out = beyond_quota(fresh, beyond)
+    keys = [key_of(draft) for draft in fresh if draft.decision_id in out]
+    connection.execute(
+        of_every_tenant(delete(idempotency_keys).where(tuple_(*_KEY).in_(keys)), _IN_ONE_COMMIT)
+    )
+    return [draft for draft in fresh if draft.decision_id not in out]
+
+
+def beyond_quota(fresh: Sequence[Draft], beyond: Mapping[Month, int]) -> set[str]:
+    """Return the decision ids of the last drafts of each month that has too many, as many as `beyond` says."""
+    left = made(fresh)
+    left.subtract(beyond)
+    out: set[str] = set()
+    for draft in fresh:
+        month = month_key(draft)
+        left[month] -= 1
+        if left[month] < 0:
+            out.add(draft.decision_id)
+    return out
 
 
 def _advancing(dialect: Dialect, _rows: int) -> ClauseElement:
@@ -138,7 +181,7 @@ _advance = PreparedStatement(_advancing)
 def _insert_decisions(connection: Connection, saved: Sequence[Saved], inline: Collection[str]) -> None:
     if not saved:
         return
-    _add_decisions.run(connection, [_row(entry) for entry in saved])
+    _add_decisions.run(connection, [decision_row(entry) for entry in saved])
     failpoint("decisions.after_decisions")
     now = epoch_ms()
     for target, entries in ((AUDIT, saved), (ALERT, [entry for entry in saved if entry.draft.flagged])):
@@ -151,7 +194,12 @@ def _insert_decisions(connection: Connection, saved: Sequence[Saved], inline: Co
     failpoint("decisions.after_outbox")
 
 
-def _row(entry: Saved) -> Row:
+def key_row(draft: Draft) -> Row:
+    """Return the values of a row of `idempotency_keys`, in the order of its columns."""
+    return (*key_of(draft), draft.body_sha256, draft.decision_id, _created_at_ms(draft))
+
+
+def decision_row(entry: Saved) -> Row:
     """Return the values of a row of `decisions`, in the order of its columns."""
     draft, answer = entry.draft, entry.draft.answer
     return (
@@ -162,7 +210,7 @@ def _row(entry: Saved) -> Row:
         draft.accepted.transaction.transaction_id,
         draft.accepted.transaction.customer_id,
         draft.accepted.event_time_us // 1000,
-        int(draft.created_at.timestamp() * 1000),
+        _created_at_ms(draft),
         str(answer["outcome"]),
         str(answer["policy_outcome"]),
         str(answer["risk_level"]),
@@ -177,7 +225,7 @@ def _already_saved(connection: Connection, repeats: Sequence[Draft]) -> dict[tup
     query = (
         select(keys, decisions.c.record, decisions.c.flagged)
         .join(decisions, decisions.c.decision_id == keys.c.decision_id)
-        .where(tuple_(keys.c.institution_id, keys.c.transaction_id).in_([_key(draft) for draft in repeats]))
+        .where(tuple_(keys.c.institution_id, keys.c.transaction_id).in_([key_of(draft) for draft in repeats]))
     )
     rows = connection.execute(of_every_tenant(query, _IN_ONE_COMMIT)).all()
     pending = pending_targets(connection, [row.decision_id for row in rows])
@@ -193,5 +241,10 @@ def _already_saved(connection: Connection, repeats: Sequence[Draft]) -> dict[tup
     }
 
 
-def _key(draft: Draft) -> tuple[str, str]:
+def key_of(draft: Draft) -> tuple[str, str]:
+    """Return what a decision is found by when its transaction is sent again."""
     return draft.accepted.institution_id, draft.accepted.transaction.transaction_id
+
+
+def _created_at_ms(draft: Draft) -> int:
+    return int(draft.created_at.timestamp() * 1000)

@@ -4,7 +4,8 @@ import asyncio
 from collections.abc import Sequence
 from datetime import datetime
 
-from ai_service.scoring.deciding import Deciding, Located
+from ai_service.features.store import Located
+from ai_service.scoring.deciding import Deciding
 from ai_service.scoring.enrichment import Enrichment
 from ai_service.scoring.in_flight import Answer, InFlight
 from ai_service.scoring.publisher import Publisher
@@ -43,6 +44,10 @@ class TransactionScorer:
             self._decide_save_tell, name="decisions", max_batch=MAX_TOGETHER, max_waiting=max_waiting
         )
 
+    def use(self, deciding: Deciding) -> None:
+        """Decide with `deciding` from the next batch on; those under way end with what they began with."""
+        self._deciding = deciding
+
     async def score(
         self, transaction: Transaction, caller: Principal, *, now: datetime, request_id: str = ""
     ) -> Answer:
@@ -51,8 +56,11 @@ class TransactionScorer:
         Raises `TransactionIdReusedError`, `EventTimeAheadError`, `QuotaExceededError`, `OverloadedError`, and what the
         database raised. A caller may go away: what was begun is finished.
         """
-        if running := self._in_flight.find(caller.institution_id, transaction):  # the same id is being scored
-            return await running
+        while running := self._in_flight.find(
+            caller.institution_id, transaction
+        ):  # the same id is being scored
+            if answer := await running:
+                return answer
         try:
             place = self._usage.place(caller.institution_id, now=now)
         except QuotaExceededError:
@@ -78,7 +86,7 @@ class TransactionScorer:
         self, waiting: Sequence[Located]
     ) -> Results[Answer] | asyncio.Task[Results[Answer]]:
         """Do the rest for all who wait together; two such batches are under way at most."""
-        decided = self._deciding.decide_all(waiting)
+        decided = await self._deciding.decide_all(waiting)
         drafts = [draft for draft in decided if isinstance(draft, Draft)]
         published = await self.publisher.publish(drafts) if drafts else []
         if len(drafts) == len(waiting):

@@ -10,10 +10,9 @@ from common.auth.bearer import require_scope
 from common.auth.principal import Principal
 from common.clock import utc_now
 from common.contracts.tokens import Scope
-from common.problems import PROBLEMS
 from common.strict_json import StrictRoute
 
-router = APIRouter(prefix="/v1", route_class=StrictRoute, responses=PROBLEMS)
+router = APIRouter(prefix="/v1", route_class=StrictRoute)
 CanReadUsage = Annotated[Principal, Depends(require_scope(Scope.USAGE_READ))]
 
 
@@ -26,11 +25,7 @@ async def usage_meter(request: Request) -> UsageMeter:
 UsageDep = Annotated[UsageMeter, Depends(usage_meter)]
 
 
-@router.get(
-    "/usage",
-    tags=["usage"],
-    responses={503: {"description": "What the institution may use is not known yet"}},
-)
+@router.get("/usage", tags=["usage"])
 async def read_usage(caller: CanReadUsage, usage: UsageDep) -> UsageReport:
     """Return what the caller's institution has decided this month, and what it may."""
     return usage.report(caller.institution_id, now=utc_now())

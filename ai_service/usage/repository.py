@@ -3,14 +3,14 @@
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
-from sqlalchemy import ClauseElement, Connection, select
+from sqlalchemy import ClauseElement, Connection, select, update
 from sqlalchemy.dialects import postgresql, sqlite
 from sqlalchemy.engine import Dialect
 
 from ai_service.usage.tables import quota_warnings, usage
 from common.bulk import PreparedStatement
 from common.db import insert_ignoring_repeats
-from common.tenancy import of_every_tenant
+from common.tenancy import of_every_tenant, of_tenant
 
 _LOADED = "use is loaded for all"
 _RELAY = "the relay tells the warnings of all"
@@ -34,11 +34,21 @@ class QuotaWarning:
 
 
 def add(connection: Connection, made: Mapping[Month, int]) -> dict[Month, int]:
-    """Count what was decided in the running transaction; return the totals."""
+    """Count what was decided in the running transaction; return the totals.
+
+    From then on the transaction holds these rows: nobody else counts for the same institutions until it ends.
+    """
     return {
         key: int(_add.run(connection, (*key, made[key])).fetchone()[0])
         for key in sorted(made)  # in one order, so that two processes never wait for each other
     }
+
+
+def take_back(connection: Connection, key: Month, decisions: int) -> None:
+    """Count less than `add` did, in the same transaction, which holds the row."""
+    institution_id, month = key
+    fewer = update(usage).where(usage.c.month == month).values(decisions=usage.c.decisions - decisions)
+    connection.execute(of_tenant(institution_id, fewer))
 
 
 def warn(connection: Connection, warning: QuotaWarning) -> bool:

@@ -10,7 +10,7 @@ class AllowedRequests(Contract):
     """Requests a second."""
 
     requests_per_second: int = Field(description="of the whole institution")
-    key_requests_per_second: int = Field(description="of each of its API keys and users")
+    caller_requests_per_second: int = Field(description="of each of its API keys and users")
 
 
 class UsageReport(Contract):

@@ -1,25 +1,36 @@
-"""Counts decisions against the month's quota: in the commit that saves them, and in memory for who asks."""
+"""Counts decisions against the month's quota: in the commit that saves them, and in memory for who asks.
 
-from collections.abc import Mapping
+The commit has the last word, over all processes: it holds the row it counts in, and what is beyond a quota that blocks
+it does not save. What a process has in memory keeps most of that from being decided in vain.
+"""
+
+import asyncio
+from collections.abc import Iterable, Mapping
 from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass
 from datetime import datetime
 from types import TracebackType
-from typing import Final
+from typing import Final, Never
 
+import structlog
 from sqlalchemy import Connection
+from sqlalchemy.exc import SQLAlchemyError
 
 from ai_service.usage import repository
 from ai_service.usage.policy import due_warnings, month_end, month_of, percent, seconds_left
 from ai_service.usage.repository import Month, QuotaWarning
 from ai_service.usage.schemas import AllowedRequests, UsageReport
 from common.clients.notices import TARGET
+from common.clock import utc_now
 from common.contracts.access import Allowance, OverQuota
 from common.errors import PlatformError, UnavailableError
 from common.ids import new_id
 from common.outbox import Outbox, OutboxEntry
 from common.rate_limits.limiting import REFUSED, Allowances
+from common.writer import DatabaseWriter
 
+REFRESH_S: Final = 3.0
+_log = structlog.get_logger()
 _UNBOUNDED: Final = nullcontext()
 
 
@@ -33,16 +44,18 @@ class QuotaExceededError(PlatformError):
 
 @dataclass(frozen=True, slots=True)
 class Counted:
-    """What a batch came to: the new totals, and the thresholds it reached first."""
+    """What a batch came to: the new totals, how many were not taken, and the thresholds it reached first."""
 
     totals: Mapping[Month, int]
+    beyond: Mapping[Month, int]
     warned: Mapping[Month, tuple[int, ...]]
 
 
 class UsageMeter:
     """What each institution has decided in a month.
 
-    The database has the truth; in memory is what this process, the only one that decides, has seen committed.
+    The database has the truth; in memory is what this process has seen of it: what its commits came to, and every few
+    seconds what those of others did.
     """
 
     def __init__(self, allowances: Allowances, outbox: Outbox) -> None:
@@ -54,40 +67,75 @@ class UsageMeter:
 
     def load(self, connection: Connection, *, now: datetime) -> None:
         """Read what was used and warned of before this process began."""
-        self._used = repository.used_since(connection, month_of(now))
-        self._warned = repository.warned_since(connection, month_of(now))
+        self._learn(*_read(connection, now))
 
     def count(self, connection: Connection, made: Mapping[Month, int], *, now_ms: int) -> Counted:
         """Count decisions in the transaction that saves them, with the warnings that are due by then.
 
-        It runs in the writer's thread; nothing in memory changes before `committed` is called.
+        `beyond` says how many of a quota that blocks are too many: they are not counted and must not be saved. It runs
+        in the writer's thread; nothing in memory changes before `committed` is called.
         """
         totals = repository.add(connection, made)
-        warned = {key: self._warn(connection, key, total, now_ms=now_ms) for key, total in totals.items()}
-        return Counted(totals, warned)
+        beyond = self.beyond(made, totals)
+        for key, too_many in beyond.items():
+            repository.take_back(connection, key, too_many)
+            totals[key] -= too_many
+        due = self.warnings_due(totals, now_ms=now_ms)
+        for warning in due:
+            if repository.warn(connection, warning):
+                entry = OutboxEntry(TARGET, warning.warning_id)
+                self._outbox.add(connection, [entry], now=now_ms, lease_ms=0)
+        return counted(totals, due, beyond=beyond)
+
+    def beyond(self, made: Mapping[Month, int], totals: Mapping[Month, int]) -> dict[Month, int]:
+        """Return how many of what was `made` are more than a quota that blocks allows, where `totals` holds them."""
+        found = {}
+        for key, total in totals.items():
+            quota = self._bound(key[0])
+            if quota is not None and total > quota:
+                found[key] = min(made[key], total - quota)
+        return found
+
+    def warnings_due(self, totals: Mapping[Month, int], *, now_ms: int) -> list[QuotaWarning]:
+        """Return what institutions have to be warned of once `totals` are committed."""
+        return [
+            _warning(key, threshold, total, allowance, now_ms)
+            for key, total in totals.items()
+            if (allowance := self._allowances.allowance(key[0])) and allowance.decisions_per_month is not None
+            for threshold in due_warnings(
+                total, allowance.decisions_per_month, given=self._warned.get(key, ())
+            )
+        ]
 
     def committed(self, counted: Counted) -> None:
         """Take over what is durable now; batches may come in another order than they were committed in."""
-        for key, total in counted.totals.items():
-            self._used[key] = max(total, self._used.get(key, 0))
-        for key, thresholds in counted.warned.items():
-            if thresholds:
-                self._warned[key] = self._warned.get(key, frozenset()).union(thresholds)
+        self._learn(counted.totals, counted.warned)
 
     def place(self, institution_id: str, *, now: datetime) -> AbstractContextManager[None]:
         """Hold one decision of the quota until the block that this is entered for ends; raises `QuotaExceededError`.
 
-        Whoever holds a place may still decide, so no more is decided than there is, however many come at once. An
-        institution that is only warned holds none.
+        Whoever holds a place may still decide, so this process decides no more than there is, however many come at
+        once. An institution that is only warned holds none.
         """
-        allowance = self._allowances.allowance(institution_id)
-        if allowance is None or allowance.over_quota is not OverQuota.BLOCK:
-            return _UNBOUNDED
-        quota = allowance.decisions_per_month
+        quota = self._bound(institution_id)
         if quota is None:
             return _UNBOUNDED
         self._hold(institution_id, quota, now)
         return _Place(self._held, institution_id)
+
+    def none_left(self, now: datetime) -> QuotaExceededError:
+        """Return what a decision is answered that its commit did not take."""
+        self.refused()
+        return QuotaExceededError(retry_after_s=seconds_left(now))
+
+    async def keep_fresh(self, reader: DatabaseWriter) -> Never:
+        """Learn every few seconds what other processes counted and warned of; runs until cancelled."""
+        while True:
+            await asyncio.sleep(REFRESH_S)
+            try:
+                self._learn(*await reader.run(lambda c: _read(c, utc_now())))
+            except (SQLAlchemyError, PlatformError) as error:
+                _log.warning("usage.not_read", error=type(error).__name__)
 
     def refused(self) -> None:
         """Count a request that was refused because no place was left."""
@@ -110,9 +158,23 @@ class UsageMeter:
             resets_at=month_end(month),
             rate_limits=AllowedRequests(
                 requests_per_second=allowance.requests_per_second,
-                key_requests_per_second=allowance.key_requests_per_second,
+                caller_requests_per_second=allowance.caller_requests_per_second,
             ),
         )
+
+    def _learn(self, totals: Mapping[Month, int], warned: Mapping[Month, Iterable[int]]) -> None:
+        for key, total in totals.items():
+            self._used[key] = max(total, self._used.get(key, 0))
+        for key, thresholds in warned.items():
+            if thresholds:
+                self._warned[key] = self._warned.get(key, frozenset()).union(thresholds)
+
+    def _bound(self, institution_id: str) -> int | None:
+        """Return the decisions a month beyond which none is made; None where there is no such bound."""
+        allowance = self._allowances.allowance(institution_id)
+        if allowance is None or allowance.over_quota is not OverQuota.BLOCK:
+            return None
+        return allowance.decisions_per_month
 
     def _hold(self, institution_id: str, quota: int, now: datetime) -> None:
         used, held = self._used.get((institution_id, month_of(now)), 0), self._held.get(institution_id, 0)
@@ -123,17 +185,12 @@ class UsageMeter:
             raise QuotaExceededError("The last ones are being decided.", retry_after_s=1)
         self._held[institution_id] = held + 1
 
-    def _warn(self, connection: Connection, key: Month, total: int, *, now_ms: int) -> tuple[int, ...]:
-        allowance = self._allowances.allowance(key[0])
-        if allowance is None or allowance.decisions_per_month is None:
-            return ()
-        due = due_warnings(total, allowance.decisions_per_month, given=self._warned.get(key, ()))
-        for threshold in due:
-            warning = _warning(key, threshold, total, allowance, now_ms)
-            if repository.warn(connection, warning):
-                entry = OutboxEntry(TARGET, warning.warning_id)
-                self._outbox.add(connection, [entry], now=now_ms, lease_ms=0)
-        return due
+
+def _read(
+    connection: Connection, now: datetime
+) -> tuple[Mapping[Month, int], Mapping[Month, frozenset[int]]]:
+    month = month_of(now)
+    return repository.used_since(connection, month), repository.warned_since(connection, month)
 
 
 class _Place(AbstractContextManager[None]):
@@ -151,6 +208,19 @@ class _Place(AbstractContextManager[None]):
         left = self._held.pop(self._institution_id) - 1
         if left:
             self._held[self._institution_id] = left
+
+
+def counted(
+    totals: Mapping[Month, int],
+    warnings: Iterable[QuotaWarning],
+    *,
+    beyond: Mapping[Month, int] | None = None,
+) -> Counted:
+    """Return what a batch came to, with what was too many and the warnings that are due."""
+    warned: dict[Month, tuple[int, ...]] = dict.fromkeys(totals, ())
+    for warning in warnings:
+        warned[warning.institution_id, warning.month] += (warning.threshold,)
+    return Counted(totals, beyond or {}, warned)
 
 
 def _warning(key: Month, threshold: int, total: int, allowance: Allowance, now_ms: int) -> QuotaWarning:

@@ -13,14 +13,13 @@ from common.contracts.alerts import AlertBatch, AlertsAccepted
 from common.contracts.decisions import Outcome
 from common.contracts.fields import Identifier, Timestamp
 from common.contracts.tokens import Scope
-from common.problems import PROBLEMS
+from common.errors import NotFoundError, OverloadedError
+from common.paging import Cursor, Limit
+from common.problems import refusals
 from common.strict_json import StrictRoute, model_route
 
-MAX_PAGE = 200
-internal = APIRouter(
-    prefix="/v1/internal", route_class=model_route(AlertBatch), tags=["internal"], responses=PROBLEMS
-)
-router = APIRouter(prefix="/v1/alerts", route_class=StrictRoute, tags=["alerts"], responses=PROBLEMS)
+internal = APIRouter(prefix="/v1/internal", route_class=model_route(AlertBatch), tags=["internal"])
+router = APIRouter(prefix="/v1/alerts", route_class=StrictRoute, tags=["alerts"])
 
 CanRaise = Annotated[Principal, Depends(require_service(Scope.ALERTS_WRITE))]
 CanRead = Annotated[Principal, Depends(require_scope(Scope.ALERTS_READ))]
@@ -41,7 +40,7 @@ async def history(request: Request) -> AlertHistory:
 @internal.post(
     "/alerts",
     status_code=202,
-    responses={503: {"description": "Too much is waiting, or the database is away; see Retry-After"}},
+    responses=refusals(OverloadedError),
 )
 async def raise_alerts(
     batch: AlertBatch, _caller: CanRaise, inbox: Annotated[AlertInbox, Depends(inbox)]
@@ -72,8 +71,8 @@ async def list_alerts(
     caller: CanRead,
     history: Annotated[AlertHistory, Depends(history)],
     wanted: Annotated[AlertFilter, Depends(wanted)],
-    limit: Annotated[int, Query(ge=1, le=MAX_PAGE)] = 50,
-    cursor: Annotated[str | None, Query(max_length=64, description="next_cursor of the page before")] = None,
+    limit: Limit = 50,
+    cursor: Cursor = None,
 ) -> AlertPage:
     """Return the alerts of the caller's institution, newest first, a page at a time.
 
@@ -83,7 +82,7 @@ async def list_alerts(
     return await history.page(caller.institution_id, wanted, cursor=cursor, limit=limit)
 
 
-@router.get("/{alert_id}", responses={404: {"description": "No such alert in the caller's institution"}})
+@router.get("/{alert_id}", responses=refusals(NotFoundError))
 async def get_alert(
     alert_id: Annotated[Identifier, Path()],
     caller: CanRead,

@@ -13,6 +13,17 @@ from common.db import insert_ignoring_repeats
 from common.failpoints import failpoint
 from common.tenancy import of_tenant
 
+ACCEPTED = (
+    "alert_id",
+    "institution_id",
+    "institution_mode",
+    "outcome",
+    "policy_outcome",
+    "accepted_at_ms",
+    "body",
+)
+"""What is written of an alert when it is accepted."""
+
 
 @dataclass(frozen=True, slots=True)
 class AlertFilter:
@@ -30,7 +41,15 @@ def accept(connection: Connection, batch: Sequence[AlertRequest], *, now_ms: int
 
     Rows are written in the order of their ids, so that two processes never wait for each other.
     """
-    rows = [
+    insert = insert_ignoring_repeats(connection, alerts).returning(alerts.c.alert_id)
+    fresh = set(connection.scalars(insert, alert_rows(batch, now_ms=now_ms)))
+    failpoint("alerts.before_commit")
+    return fresh
+
+
+def alert_rows(batch: Sequence[AlertRequest], *, now_ms: int) -> list[dict[str, object]]:
+    """Return the rows of alerts, each with the columns `ACCEPTED` in order, sorted by their ids."""
+    return [
         {
             "alert_id": alert.alert_id,
             "institution_id": alert.institution.institution_id,
@@ -42,10 +61,6 @@ def accept(connection: Connection, batch: Sequence[AlertRequest], *, now_ms: int
         }
         for alert in sorted(batch, key=lambda alert: alert.alert_id)
     ]
-    insert = insert_ignoring_repeats(connection, alerts).returning(alerts.c.alert_id)
-    fresh = set(connection.scalars(insert, rows))
-    failpoint("alerts.before_commit")
-    return fresh
 
 
 def find_alert(connection: Connection, institution_id: str, alert_id: str) -> Row[Any] | None:

@@ -10,6 +10,7 @@ from prometheus_client import Counter
 from sqlalchemy import Connection, Row
 
 from alert_service.alerts import repository
+from alert_service.alerts.alert_store import AlertStore
 from alert_service.alerts.repository import AlertFilter
 from alert_service.alerts.schemas import Alert, AlertPage, MailState, Notification, RecipientStatus
 from common.batches import Batches
@@ -18,6 +19,8 @@ from common.contracts.alerts import AlertBatch, AlertRequest, AlertsAccepted
 from common.cursors import from_cursor, to_cursor
 from common.errors import NotFoundError
 from common.failpoints import failpoint
+from common.paging import cut
+from common.replica import Reads
 from common.writer import DatabaseWriter
 
 MAX_LOGGED_IDS = 64
@@ -28,8 +31,8 @@ _log = structlog.get_logger()
 class AlertInbox:
     """Accepts alerts; those that arrive together share a commit. `accepted` is called when there are new ones."""
 
-    def __init__(self, writer: DatabaseWriter, *, max_waiting: int, accepted: Callable[[], None]) -> None:
-        self._writer = writer
+    def __init__(self, store: AlertStore, *, max_waiting: int, accepted: Callable[[], None]) -> None:
+        self._store = store
         self._accepted = accepted
         self._batches: Batches[AlertBatch, AlertsAccepted] = Batches(
             self._accept, name="alerts", lanes=1, max_batch=32, max_waiting=max_waiting
@@ -47,7 +50,7 @@ class AlertInbox:
         everything = [alert for batch in batches for alert in batch.alerts]
         now_ms = epoch_ms()
         failpoint("alerts.before_begin")
-        fresh = await self._writer.run(lambda c: repository.accept(c, everything, now_ms=now_ms))
+        fresh = await self._store.accept(everything, now_ms=now_ms)
         failpoint("alerts.after_commit")
         ACCEPTED.inc(len(fresh))
         if fresh:
@@ -63,9 +66,10 @@ class AlertInbox:
 
 @dataclass(frozen=True)
 class AlertHistory:
-    """Shows alerts of one institution at a time."""
+    """Shows alerts of one institution at a time; `lists` may be a replica that lags behind."""
 
     reader: DatabaseWriter
+    lists: Reads
 
     async def alert(self, institution_id: str, alert_id: str) -> Alert:
         """Return one alert; raises `NotFoundError`."""
@@ -79,7 +83,7 @@ class AlertHistory:
     ) -> AlertPage:
         """Return a page of alerts, newest first; raises `CursorInvalidError`."""
         before = from_cursor(cursor)
-        return await self.reader.run(lambda c: _page(c, institution_id, wanted, before=before, limit=limit))
+        return await self.lists.run(lambda c: _page(c, institution_id, wanted, before=before, limit=limit))
 
 
 def _counted(batches: Sequence[AlertBatch], fresh: set[str]) -> list[AlertsAccepted]:
@@ -101,12 +105,9 @@ def _one(connection: Connection, institution_id: str, alert_id: str) -> Alert | 
 def _page(
     connection: Connection, institution_id: str, wanted: AlertFilter, *, before: int | None, limit: int
 ) -> AlertPage:
-    rows = repository.list_alerts(connection, institution_id, wanted, before=before, limit=limit + 1)
-    more = len(rows) > limit
-    return AlertPage(
-        items=tuple(_shown(connection, institution_id, rows[:limit])),
-        next_cursor=to_cursor(rows[limit - 1].number) if more else None,
-    )
+    found = repository.list_alerts(connection, institution_id, wanted, before=before, limit=limit + 1)
+    rows, next_cursor = cut(found, limit, lambda row: to_cursor(row.number))
+    return AlertPage(items=tuple(_shown(connection, institution_id, rows)), next_cursor=next_cursor)
 
 
 def _shown(connection: Connection, institution_id: str, rows: Sequence[Row[Any]]) -> list[Alert]:

@@ -4,17 +4,17 @@ from typing import Annotated
 
 from fastapi import APIRouter, Depends, Request
 
+from alert_service.notices.repository import NoticeConflictError
 from alert_service.notices.service import NoticeInbox
 from common.auth.bearer import require_service
 from common.auth.principal import Principal
 from common.contracts.notices import NoticeBatch, NoticesAccepted
 from common.contracts.tokens import Scope
-from common.problems import PROBLEMS
+from common.errors import OverloadedError
+from common.problems import refusals
 from common.strict_json import model_route
 
-internal = APIRouter(
-    prefix="/v1/internal", route_class=model_route(NoticeBatch), tags=["internal"], responses=PROBLEMS
-)
+internal = APIRouter(prefix="/v1/internal", route_class=model_route(NoticeBatch), tags=["internal"])
 CanNotify = Annotated[Principal, Depends(require_service(Scope.NOTICES_WRITE))]
 
 
@@ -27,12 +27,7 @@ async def inbox(request: Request) -> NoticeInbox:
 @internal.post(
     "/notices",
     status_code=202,
-    responses={
-        409: {
-            "description": "A notice id came back with another content; nothing was kept (`notice-conflict`)"
-        },
-        503: {"description": "Too much is waiting, or the database is away; see Retry-After"},
-    },
+    responses=refusals(NoticeConflictError, OverloadedError),
 )
 async def send_notices(
     batch: NoticeBatch, _caller: CanNotify, inbox: Annotated[NoticeInbox, Depends(inbox)]

@@ -42,11 +42,6 @@ def compose(envelope: Envelope, *, subject: str, template: str, words: Mapping[s
     return message
 
 
-def one_line(text: str) -> str:
-    """Return `text` without anything that ends a line or hides: headers and plain text are made of it."""
-    return " ".join("".join(each if each.isprintable() else " " for each in text).split())
-
-
 def _written_recipients(recipients: Sequence[str]) -> str:
     """Return the To header; addresses beyond ASCII get the mail, but only some servers take them in a header."""
     return ", ".join(each for each in recipients if each.isascii()) or "undisclosed-recipients:;"

@@ -6,11 +6,12 @@ from email.message import EmailMessage
 from typing import Any
 from urllib.parse import quote
 
-from alert_service.notifications.envelope import Envelope, compose, one_line
+from alert_service.notifications.envelope import Envelope, compose
 from common.contracts.alerts import AlertRequest
 from common.contracts.currencies import EXPONENTS
 from common.contracts.decisions import Outcome, ReasonSource
 from common.contracts.institutions import InstitutionMode
+from common.texts import one_line
 
 _PAST = {
     Outcome.APPROVE: "approved but flagged",
@@ -77,14 +78,16 @@ def _shown(alert: AlertRequest, link: str) -> dict[str, Any]:
         "colour": _COLOURS[alert.policy_outcome],
         "nothing_was_stopped": alert.outcome is not alert.policy_outcome,
         "amount": _money(alert),
-        "event_time": alert.event_time.isoformat(sep=" ", timespec="seconds"),
-        "risk": f"{alert.risk_score} of 100 ({alert.risk_level.value})",
-        "probability": f"{alert.fraud_probability:.1%}",
-        "country": one_line(alert.country or "unknown"),
-        "customer_id": one_line(alert.customer_id),
-        "transaction_id": one_line(alert.transaction_id),
-        "decision_id": alert.decision_id,
-        "alert_id": alert.alert_id,
+        "details": [
+            ("Risk", f"{alert.risk_score} of 100 ({alert.risk_level.value})"),
+            ("Fraud probability", f"{alert.fraud_probability:.1%}"),
+            ("Time", alert.event_time.strftime("%Y-%m-%d %H:%M:%S %Z")),
+            ("Country", one_line(alert.country or "unknown")),
+            ("Customer", one_line(alert.customer_id)),
+            ("Transaction", one_line(alert.transaction_id)),
+            ("Decision", alert.decision_id),
+            ("Alert", alert.alert_id),
+        ],
         "reasons": [_reason(reason.source, reason.message, reason.code) for reason in alert.reasons],
         "link": link.replace("{decision_id}", quote(alert.decision_id, safe="")),
     }

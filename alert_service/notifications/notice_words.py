@@ -1,56 +1,47 @@
-"""What the mail of a notice says: what happened, what to do, and how to use its token. Pure.
+"""What the mail of a notice says: what happened and what to do. Pure.
 
-Facts that a kind has words for (all may be missing): `invitation` role, invited_by_name; `account_locked`
-locked_until; `security_change` change; `quota` percent, policy; every kind institution_name and institution_mode. All other facts, and those of the sentences, are listed below them by their own names.
+Facts that a kind has words for (all may be missing): `invitation` role, invited_by_name; `invited_elsewhere`
+invited_by_name; `account_locked` locked_until, locked_at, failures, last_address; `security_change` change; `quota`
+percent, policy; those of `oversight_words`; every kind institution_name and institution_mode. All others are listed
+below the sentences by their own names.
 """
 
-from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
-from datetime import UTC, datetime
-from urllib.parse import quote
+from collections.abc import Callable, Mapping
 
-from alert_service.notifications.envelope import one_line
+from alert_service.notifications.notice_facts import Facts, written_time
+from alert_service.notifications.oversight_words import DECIDES, OVERSEES, OVERSIGHT
+from alert_service.notifications.words import ALARM, CALM, WARNING, Words
 from common.contracts.access import OverQuota
 from common.contracts.institutions import InstitutionMode
 from common.contracts.notices import Notice, NoticeKind
+from common.contracts.roles import Role
+from common.texts import one_line
 
-CALM, WARNING, ALARM = "#1d4ed8", "#8a6100", "#a3262a"
 UNASKED = "If you did not ask for this, ignore this mail: without the token nothing happens."
 REPORT = "Tell the admins of your institution when such mails come again."
 _ABOUT_THE_INSTITUTION = frozenset({"institution_name", "institution_mode"})
-_LABELS = {"ip_address": "IP address", "invited_by_name": "Invited by", "policy": "Above the quota"}
-_USED_BY = {
-    NoticeKind.INVITATION: ("POST /v1/auth/invitations/accept", "token and password"),
-    NoticeKind.PASSWORD_RESET: ("POST /v1/auth/password-resets/confirm", "token and password"),
+_LABELS = {
+    "ip_address": "IP address",
+    "invited_by_name": "Invited by",
+    "policy": "Above the quota",
+    "api_keys": "API keys",
+    "key_id": "Key id",
+    "by": "By whom",
+    "email": "E-mail address",
+    "wanted": "What is wanted",
 }
-_POSTED_TO = ("POST /v1/auth", "token")
 
 
-@dataclass(frozen=True, slots=True)
-class Words:
-    """What one kind of notice says of itself."""
-
-    subject: str
-    colour: str
-    happened: Sequence[str]
-    to_do: Sequence[str]
-    unasked: Sequence[str]
-
-
-@dataclass(frozen=True, slots=True)
-class TokenUse:
-    """How the token of a mail is used: by a link, or else where it is sent to and with which fields."""
-
-    token: str
-    link: str
-    route: str
-    fields: str
-    ends: str
-
-
-def words_of(notice: Notice, *, institution_name: str) -> Words:
-    """Return what is said about `notice`."""
-    return _WORDS[notice.kind](notice.facts, institution_name)
+def words_of(notice: Notice, *, institution_name: str) -> tuple[Words, list[tuple[str, str]]]:
+    """Return what is said about `notice`, and as rows of a table what no sentence says."""
+    facts = Facts(notice.facts)
+    said = _WORDS[notice.kind](facts, institution_name)
+    rows = [
+        (_LABELS.get(name) or one_line(name.replace("_", " ")).capitalize(), value)
+        for name, value in facts.untold
+        if name not in _ABOUT_THE_INSTITUTION
+    ]
+    return said, [*rows, ("Time", written_time(notice.created_at)), ("Notice", notice.notice_id)]
 
 
 def name_of(notice: Notice, *, known: str) -> str:
@@ -63,55 +54,101 @@ def is_sandbox(notice: Notice) -> bool:
     return notice.facts.get("institution_mode") == InstitutionMode.SANDBOX.value
 
 
-def details_of(notice: Notice) -> list[tuple[str, str]]:
-    """Return the facts as rows of a table, and the notice's own id."""
-    rows = [
-        (_LABELS.get(name) or one_line(name.replace("_", " ")).capitalize(), one_line(value))
-        for name, value in notice.facts.items()
-        if name not in _ABOUT_THE_INSTITUTION
-    ]
-    return [*rows, ("Time", _written(notice.created_at)), ("Notice", notice.notice_id)]
-
-
-def token_use(notice: Notice, *, link: str) -> TokenUse | None:
-    """Return how the notice's token is used, None for a notice without one; `link` holds `{token}`, or is empty."""
-    if notice.secret is None:
-        return None
-    route, fields = _USED_BY.get(notice.kind, _POSTED_TO)
-    return TokenUse(
-        token=one_line(notice.secret),
-        link=link.replace("{token}", quote(notice.secret, safe="")),
-        route=route,
-        fields=fields,
-        ends="" if notice.expires_at is None else _written(notice.expires_at),
-    )
-
-
 def why_you(notice: Notice, *, institution_name: str) -> str:
     """Return why somebody gets this mail."""
-    if not notice.recipients:
+    if notice.kind in DECIDES:
+        return "You get this because you are one of those who may decide on it."
+    if notice.kind in OVERSEES or not notice.recipients:
         return f"You get this because you are an admin of {institution_name} in Assay."
-    if notice.kind is NoticeKind.INVITATION:
-        return f"You get this because an admin of {institution_name} gave your address to Assay."
+    if notice.kind is NoticeKind.REGISTRATION:
+        return "You get this because somebody gave your address to Assay when they registered an institution."
+    if notice.kind in {NoticeKind.INVITATION, NoticeKind.INVITED_ELSEWHERE}:
+        return f"You get this because somebody who runs {institution_name} gave your address to Assay."
     return f"You get this because you have an account of {institution_name} in Assay."
 
 
-def _invitation(facts: Mapping[str, str], institution_name: str) -> Words:
-    by = one_line(facts.get("invited_by_name", "An admin"))
-    role = one_line(facts.get("role", ""))
+def _registration(_facts: Mapping[str, str], _institution_name: str) -> Words:
     return Words(
-        subject=f"You are invited to {institution_name}",
+        subject="Confirm that you registered an institution",
+        colour=CALM,
+        happened=[
+            "Somebody registered an institution in Assay with your address, and a password of their choice."
+        ],
+        to_do=[
+            "If that was you, confirm it with the token below and that password: then the institution is made and you "
+            "run it."
+        ],
+        unasked=[
+            "If that was not you, ignore this mail: without the token and that password nothing happens, and the "
+            "registration is forgotten. Should you register today yourself and get no other mail, this token confirms it "
+            "with your own password."
+        ],
+    )
+
+
+def _address_in_use(_facts: Mapping[str, str], institution_name: str) -> Words:
+    return Words(
+        subject="Your address has an account already",
+        colour=CALM,
+        happened=[
+            "Somebody tried to register an institution in Assay with your address.",
+            f"It has an account of {institution_name} already, so nothing was registered; they were not told why.",
+        ],
+        to_do=[
+            "If that was you, log in, or ask for a new password if you have forgotten yours. For another institution, "
+            "use another address."
+        ],
+        unasked=["If that was not you, there is nothing to do: your account is as it was.", REPORT],
+    )
+
+
+def _invited_elsewhere(facts: Mapping[str, str], institution_name: str) -> Words:
+    by = one_line(facts.get("invited_by_name", "An admin"))
+    return Words(
+        subject=f"You are invited to {institution_name}, with another address",
         colour=CALM,
         happened=[
             f"{by} invites you to work with {institution_name} in Assay, where payments are checked for fraud.",
-            *([f"Your role will be: {role}."] if role else []),
+            "Your address has an account with another institution already, and an address has only one. "
+            "Whoever invites you was not told.",
         ],
+        to_do=["If you want to join, give them another address of yours, and they can invite that one."],
+        unasked=["If you do not know who invites you, ignore this mail: your account is as it was.", REPORT],
+    )
+
+
+def _invitation(facts: Mapping[str, str], institution_name: str) -> Words:
+    role = one_line(facts.get("role", ""))
+    subject, happened = (
+        _invited_to_run_the_platform()
+        if role == Role.OPERATOR.value
+        else _invited_to_an_institution(facts, role, institution_name)
+    )
+    return Words(
+        subject=subject,
+        colour=CALM,
+        happened=happened,
         to_do=["Choose a password of your own with the token below; then you can log in."],
         unasked=[
-            "If you do not know who invites you, ignore this mail: without the token no account can be used.",
-            REPORT,
+            "If you do not know who invites you, ignore this mail: without the token no account can be used."
         ],
     )
+
+
+def _invited_to_an_institution(
+    facts: Mapping[str, str], role: str, institution_name: str
+) -> tuple[str, list[str]]:
+    by = one_line(facts.get("invited_by_name", "An admin"))
+    return f"You are invited to {institution_name}", [
+        f"{by} invites you to work with {institution_name} in Assay, where payments are checked for fraud.",
+        *([f"Your role will be: {role}."] if role else []),
+    ]
+
+
+def _invited_to_run_the_platform() -> tuple[str, list[str]]:
+    return "You are invited to run an Assay platform", [
+        "Your role will be: operator. Operators see to the institutions, their tiers, and the keys that sign tokens."
+    ]
 
 
 def _password_reset(_facts: Mapping[str, str], institution_name: str) -> Words:
@@ -127,15 +164,21 @@ def _password_reset(_facts: Mapping[str, str], institution_name: str) -> Words:
 
 
 def _account_locked(facts: Mapping[str, str], institution_name: str) -> Words:
-    until = one_line(facts.get("locked_until", ""))
+    until, where, failures, last = (
+        facts.get(name, "") for name in ("locked_until", "locked_at", "failures", "last_address")
+    )
+    counted = f"{failures} times, the last time from {last}" if failures and last else "too often"
+    closed = f"Nobody can log in to it {where}".rstrip()
     return Words(
         subject="Your account is locked for a while",
         colour=WARNING,
         happened=[
-            f"Somebody tried too many wrong passwords or codes for your account of {institution_name}.",
-            f"Nobody can log in to it until {until}." if until else "Nobody can log in to it for now.",
+            f"Somebody tried wrong passwords or codes for your account of {institution_name} {counted}.",
+            f"{closed} until {until}." if until else f"{closed} for now.",
         ],
-        to_do=["If that was you, wait and try again, or ask for a new password."],
+        to_do=[
+            "If that was you, wait and try again, or ask for a new password: choosing it unlocks your account at once."
+        ],
         unasked=[
             "If that was not you, somebody may be guessing your password: use one that you use nowhere else, "
             "and a second factor.",
@@ -145,11 +188,11 @@ def _account_locked(facts: Mapping[str, str], institution_name: str) -> Words:
 
 
 def _security_change(facts: Mapping[str, str], institution_name: str) -> Words:
-    change = one_line(facts.get("change", "The security settings were changed"))
+    change = one_line(facts.get("change", "the security settings were changed")).removesuffix(".")
     return Words(
-        subject="A change to the security of your account",
+        subject=f"Your account: {change}",
         colour=WARNING,
-        happened=[f"At {institution_name}: {change.removesuffix('.')}."],
+        happened=[f"At {institution_name}: {change}."],
         to_do=["If you or an admin did this, there is nothing to do."],
         unasked=[
             "If nobody you know of did this, ask for a new password now, which ends all sessions, and tell the "
@@ -181,13 +224,13 @@ def _quota(facts: Mapping[str, str], institution_name: str) -> Words:
 
 
 _WORDS: Mapping[NoticeKind, Callable[[Mapping[str, str], str], Words]] = {
+    NoticeKind.REGISTRATION: _registration,
+    NoticeKind.ADDRESS_IN_USE: _address_in_use,
     NoticeKind.INVITATION: _invitation,
+    NoticeKind.INVITED_ELSEWHERE: _invited_elsewhere,
     NoticeKind.PASSWORD_RESET: _password_reset,
     NoticeKind.ACCOUNT_LOCKED: _account_locked,
     NoticeKind.SECURITY_CHANGE: _security_change,
     NoticeKind.QUOTA: _quota,
+    **OVERSIGHT,
 }
-
-
-def _written(moment: datetime) -> str:
-    return moment.astimezone(UTC).strftime("%Y-%m-%d %H:%M UTC")

@@ -10,6 +10,7 @@ import structlog
 from alert_service.alerts.schemas import MailState
 from alert_service.notices.repository import find_notice
 from alert_service.notifications import metrics
+from alert_service.notifications.account_requests import AccountPlaces
 from alert_service.notifications.directory import RecipientDirectory
 from alert_service.notifications.envelope import Envelope
 from alert_service.notifications.letters_repository import Letter, told_of, write_letter
@@ -99,7 +100,7 @@ class Postman:
                 notice,
                 envelope,
                 institution_name="" if known is None else known.institution_name,
-                link=self.settings.account_link,
+                places=AccountPlaces(self.settings.account_link, self.settings.account_api_url),
             ),
             somebody_is_known=bool(recipients),
         )

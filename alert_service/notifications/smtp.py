@@ -21,6 +21,7 @@ from aiosmtplib import (
 
 from alert_service.notifications.outcomes import Attempt, Reply
 from alert_service.settings import AlertSettings, SmtpSecurity
+from common.texts import one_line
 
 LOGIN_EXCHANGES = (
     8  # answers until the server has let us in: greeting, EHLO, STARTTLS, its handshake, EHLO, login
@@ -118,11 +119,6 @@ async def _leave(client: aiosmtplib.SMTP) -> None:
     with suppress(SMTPException, OSError):
         await client.quit(timeout=QUIT_S)
     client.close()
-
-
-def one_line(text: str) -> str:
-    """Return what a server said as one line."""
-    return " ".join(text.split())
 
 
 def _reply(answer: SMTPResponseException | SMTPResponse) -> Reply:

@@ -19,7 +19,7 @@ from starlette.datastructures import State
 
 from ai_service.features.accepted import AcceptedTransaction, accept
 from ai_service.features.definitions import plan_features
-from ai_service.features.store import VelocityStore
+from ai_service.features.store import EmbeddedVelocity
 from ai_service.ml.calibration import sigmoid
 from ai_service.ml.examples import simulated_rates
 from ai_service.ml.registry import load_model
@@ -52,7 +52,11 @@ async def lifespan(app: FastAPI) -> AsyncIterator[None]:
     model = load_model(settings.model_folder)
     state.plan, state.calibration = plan_features(model.feature_names), model.calibration
     state.rules = read_catalog(settings.rules_file).compiled(feature_names=state.plan.names)
-    state.velocity, state.rates, state.policy = VelocityStore(), simulated_rates(SIMULATION_START), Policy()
+    state.velocity, state.rates, state.policy = (
+        EmbeddedVelocity(),
+        simulated_rates(SIMULATION_START),
+        Policy(),
+    )
     state.engine = open_engine(settings.database_url)
     async with httpx.AsyncClient(timeout=30) as client:
         keys = (await client.get(f"{settings.user_service_url}/.well-known/jwks.json")).json()["keys"]

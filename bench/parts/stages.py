@@ -11,7 +11,7 @@ from ai_service.features import definitions
 from ai_service.features import store as velocity_store
 from ai_service.features.accepted import AcceptedTransaction, accept
 from ai_service.features.definitions import FEATURE_NAMES, FeaturePlan, plan_features
-from ai_service.features.store import VelocityStore
+from ai_service.features.store import EmbeddedVelocity
 from ai_service.features.velocity import VelocityReading
 from ai_service.ml import kernels
 from ai_service.ml.examples import replay, simulated_rates
@@ -91,7 +91,7 @@ class Stages:
     def _observe(self) -> Figure:
         best = float("inf")
         for _ in range(self.repeats):
-            store = VelocityStore()
+            store = EmbeddedVelocity()
             value, self.readings = per_item_us(
                 lambda pair, store=store: _observed(store, *pair),  # type: ignore[misc]
                 list(zip(self.accepted, self.locations, strict=True)),
@@ -176,9 +176,11 @@ def simulated_payments() -> list[SimulatedTransaction]:
     return list(simulate(seed=SEED, start=MONDAY, customers=CUSTOMERS, days=DAYS))
 
 
-def _observed(store: VelocityStore, accepted: AcceptedTransaction, location: GeoLocation) -> VelocityReading:
+def _observed(
+    store: EmbeddedVelocity, accepted: AcceptedTransaction, location: GeoLocation
+) -> VelocityReading:
     reading = store.observe(accepted, location)
-    store.saved(accepted.institution_id, [accepted.transaction.transaction_id])
+    store.saved([(accepted.institution_id, accepted.transaction.transaction_id)])
     return reading
 
 

@@ -24,6 +24,7 @@ from common.rate_limits.limiting import NoAllowances
 from common.writer import DatabaseWriter
 from log_service.archive.repository import Amount
 from log_service.archive.spool import AuditSpool
+from log_service.archive.spool_store import SqliteSpoolStore
 
 BATCHES = {1: 300, 8: 100, 32: 40, 128: 15}
 """How many batches of each size are committed."""
@@ -78,7 +79,9 @@ async def _archive(folder: Path, saved: Sequence[Saved]) -> tuple[float, float]:
         batches = [AuditBatch.model_validate_json(body) for body in bodies]
         parse_s = time.thread_time() - started
     writer = DatabaseWriter(writing_engine(url))
-    spool = AuditSpool(writer, most=A_LOT, spooled=Amount(0, 0), wake_after=len(records) + 1)
+    spool = AuditSpool(
+        SqliteSpoolStore(writer), most=A_LOT, spooled=Amount(0, 0), wake_after=len(records) + 1
+    )
     with collected():
         started = time.perf_counter()
         for batch in batches:

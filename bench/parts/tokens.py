@@ -85,11 +85,12 @@ def _knowing(texts: Sequence[str]) -> AccessState:
         decisions_per_month=None,
         over_quota=OverQuota.ALLOW_AND_WARN,
         requests_per_second=20_000,
-        key_requests_per_second=20_000,
+        caller_requests_per_second=20_000,
     )
     feed = AccessFeed(
         after=0,
         version=len(texts) + 1,
+        mark="bench",
         more=False,
         hash_key=base64.b64encode(hash_key).decode(),
         institutions=(InstitutionAccess(institution=institution, suspended=False, allowance=allowance),),

@@ -6,23 +6,27 @@ import hmac
 import time
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
+from math import inf
 
 from common.auth.principal import Principal
+from common.cache.metrics import HITS, MISSES
 from common.clock import epoch_ms
-from common.contracts.access import AccessFeed, Allowance, ApiKeyAccess, InstitutionAccess
+from common.contracts.access import AccessFeed, Allowance, ApiKeyAccess, EndedSession, InstitutionAccess
 from common.contracts.tokens import TokenUse
 
 STALE_S = 60.0
 MAX_KEY_BYTES = 256
+_FOUND, _UNKNOWN = HITS.labels("api_keys", "process"), MISSES.labels("api_keys")
 NEVER = 253_402_300_799  # the last second of the year 9999
-_NOBODY_S = float("-inf")
 
 
 @dataclass
 class _Known:
-    """What the pages of one feed came to."""
+    """What the pages of one feed came to, up to a version."""
 
     hash_key: str = ""
+    version: int = 0
+    mark: str = ""
     institutions: dict[str, InstitutionAccess] = field(default_factory=dict)
     suspended: set[str] = field(default_factory=set)
     keys: dict[str, ApiKeyAccess] = field(default_factory=dict)
@@ -40,6 +44,7 @@ class _Known:
 
     def take(self, feed: AccessFeed, *, now: int) -> None:
         """Take in one page; what has run out by itself is forgotten."""
+        self.version, self.mark = feed.version, feed.mark
         for institution in feed.institutions:
             self._take_institution(institution)
         for key in feed.api_keys:
@@ -67,14 +72,16 @@ class _Known:
 class AccessState:
     """What one service knows of ended sessions, API keys and suspended institutions, and how old that is.
 
-    One that does not `go_stale` counts as known and fresh at any time: whoever makes it keeps it so.
+    One that does not `go_stale` counts as known and fresh at any time: whoever makes it keeps it so. `changes` counts
+    how often what is known became something else; all of it was true at `as_of`, by the state's clock.
     """
 
     def __init__(self, *, goes_stale: bool = True, clock: Callable[[], float] = time.monotonic) -> None:
-        self.version = 0
+        self.changes = 0
         self._goes_stale = goes_stale
         self._clock = clock
-        self._as_of = _NOBODY_S
+        self.as_of = -inf
+        self._is_known = False
         self._known = _Known()
         self._coming: _Known | None = None
         self._holders: dict[str, Principal] = {}
@@ -87,33 +94,77 @@ class AccessState:
         """
         if feed.after == 0:
             self._coming = _Known(feed.hash_key)
-        known = self._coming or self._known
-        if feed.after not in {0, self.version} or feed.hash_key != known.hash_key:
+        known = self._asking
+        if feed.after != known.version or feed.hash_key != known.hash_key:
             self.start_over()
             return True
         known.take(feed, now=now)
-        self.version = feed.version
         if feed.institutions or feed.api_keys or self._coming is not None:
             self._holders.clear()
+        if feed.institutions or feed.api_keys or feed.ended_sessions or self._coming is not None:
+            self.changes += 1
         if feed.more:
             return True
         self._known, self._coming = known, None
-        self._as_of = as_of
+        self.as_of, self._is_known = as_of, True
         return False
 
     def start_over(self) -> None:
         """Ask for everything anew; until that is there, what is known holds."""
-        self.version, self._coming = 0, None
+        self._coming = _Known()
+
+    def restore(self, feed: AccessFeed, *, age_s: float, now: int) -> None:
+        """Know what `as_feed` returned once, and that was confirmed `age_s` ago."""
+        self.apply(feed, as_of=self._clock() - age_s, now=now)
+
+    def as_feed(self) -> Callable[[], AccessFeed]:
+        """Return what makes the one page that tells all that is known now; it may be called in another thread."""
+        known = self._known
+        institutions, keys = tuple(known.institutions.values()), tuple(known.keys.values())
+        ended, version, mark, hash_key = tuple(known.ended.items()), known.version, known.mark, known.hash_key
+
+        def made() -> AccessFeed:
+            return AccessFeed(
+                after=0,
+                version=version,
+                mark=mark,
+                more=False,
+                hash_key=hash_key,
+                institutions=institutions,
+                api_keys=keys,
+                ended_sessions=tuple([EndedSession(session_id=each, until=until) for each, until in ended]),
+            )
+
+        return made
+
+    @property
+    def version(self) -> int:
+        """Return after which version to ask on."""
+        return self._asking.version
+
+    @property
+    def mark(self) -> str:
+        """Return the mark of that version."""
+        return self._asking.mark
+
+    @property
+    def known(self) -> tuple[int, str]:
+        """Return version and mark of what holds now."""
+        return self._known.version, self._known.mark
+
+    @property
+    def _asking(self) -> _Known:
+        return self._known if self._coming is None else self._coming
 
     @property
     def loaded(self) -> bool:
         """Whether it was ever known who may get in."""
-        return not self._goes_stale or self._as_of > _NOBODY_S
+        return not self._goes_stale or self._is_known
 
     @property
     def age_s(self) -> float:
         """Return how long ago all of this was true; infinite before the first feed."""
-        return self._clock() - self._as_of
+        return self._clock() - self.as_of
 
     @property
     def is_stale(self) -> bool:
@@ -145,6 +196,7 @@ class AccessState:
             return None
         digest = self._known.digest(presented)
         holder = self._holders.get(digest) or self._new_holder(digest)
+        (_UNKNOWN if holder is None else _FOUND).inc()
         return holder if holder is not None and self.admits(holder) else None
 
     def allowance(self, institution_id: str) -> Allowance | None:

@@ -13,28 +13,34 @@ from pydantic import ValidationError
 from common.auth.access import AccessState
 from common.auth.service_tokens import ServiceTokens
 from common.clock import epoch_ms
-from common.contracts.access import AccessFeed, KeyUse, KeyUses
+from common.contracts.access import ANNOUNCEMENTS, AccessFeed, KeyUse, KeyUses
 from common.errors import UnavailableError
 from common.http import answers_up_to
+from common.metrics import follow
+from common.valkey.messages import Messages
 
 RETRY_S = 1.0
 ANEW_S = 600.0
+ANNOUNCED_S = 0.2
 LOOK_AGAIN_S = 1.0
 LOOK_WAIT_S = 0.5
 MAX_PAGE_BYTES = 4 * 1024 * 1024
 MAX_PAGES = 10_000
 USES_PER_CALL = 500  # about 40 KB
-ACCESS_AGE = Gauge("assay_access_feed_age_seconds", "Time since it was last known who may still get in.")
-ACCESS_KNOWN = Gauge("assay_access_known", "What is known about who may get in.", ["what"])
+ACCESS_AGE = Gauge(
+    "assay_access_feed_age_seconds",
+    "Time since it was last known who may still get in.",
+    multiprocess_mode="livemax",
+)
+ACCESS_KNOWN = Gauge(
+    "assay_access_known", "What is known about who may get in.", ["what"], multiprocess_mode="livemax"
+)
 _FAILURES = (httpx.HTTPError, ValidationError, ValueError, UnavailableError)
 _log = structlog.get_logger()
 
 
 class AccessFeedClient:
-    """Polls the feed into one state; every ten minutes all of it anew.
-
-    A database that was restored, and has gone on past the version that is known here, is not noticed in another way.
-    """
+    """Polls the feed into one state; every ten minutes all of it anew, should a row have been changed past the feed."""
 
     def __init__(
         self,
@@ -52,22 +58,43 @@ class AccessFeedClient:
         self._tokens = tokens
         self._poll_s = poll_s
         self._polling = asyncio.Lock()
+        self._announced = asyncio.Event()
         self._looking: asyncio.Task[bool] | None = None
         self._looked = float("-inf")
-        ACCESS_AGE.set_function(lambda: state.age_s)
+        follow(ACCESS_AGE, lambda: state.age_s)
         for what in state.sizes():
-            ACCESS_KNOWN.labels(what).set_function(partial(_size, state, what))
+            follow(ACCESS_KNOWN.labels(what), partial(_size, state, what))
 
     async def keep_fresh(self) -> None:
-        """Poll as often as was set, every second while that fails; runs until cancelled."""
+        """Poll as often as was set, at once when a change is announced, every second while that fails.
+
+        It runs until cancelled.
+        """
         await self._tokens.wait()
         try:
             while True:
+                self._announced.clear()
                 worked = await self.poll()
-                await asyncio.sleep(self._poll_s if worked else RETRY_S)
+                await asyncio.sleep(ANNOUNCED_S)  # however many changes are announced, and by whomever
+                with suppress(TimeoutError):
+                    async with asyncio.timeout(self._poll_s if worked else RETRY_S):
+                        await self._announced.wait()
         finally:
             if self._looking is not None:
                 self._looking.cancel()
+
+    def announced(self) -> None:
+        """Poll soon: something may have changed."""
+        self._announced.set()
+
+    async def hear(self, messages: Messages) -> None:
+        """Poll whenever user_service says that something changed; runs until cancelled. A message says nothing else."""
+        subscription = messages.subscribe(ANNOUNCEMENTS)
+        try:
+            async for _ in subscription:
+                self.announced()
+        finally:
+            messages.unsubscribe(subscription)
 
     async def keep_telling(self) -> None:
         """Tell which keys were used, as often; runs until cancelled. However slow that is, no poll waits for it."""
@@ -129,7 +156,7 @@ class AccessFeedClient:
         asked = time.monotonic()
         response = await self._client.get(
             "/v1/internal/access-feed",
-            params={"after": self.state.version},
+            params={"after": self.state.version, "mark": self.state.mark},
             headers=self._tokens.header(),
             extensions=answers_up_to(MAX_PAGE_BYTES),
         )

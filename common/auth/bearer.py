@@ -1,5 +1,6 @@
 """FastAPI's view of the gate: dependencies that endpoints name to say who may call them."""
 
+from abc import ABC, abstractmethod
 from collections.abc import Awaitable, Callable, Iterator
 from typing import Annotated, Final
 
@@ -34,11 +35,11 @@ async def identify(
     if known is not None:
         return known
     limits: RateLimits = request.state.rate_limits
-    with limits.credentials(request):
+    async with limits.credentials(request):
         principal = await _verified(request, credentials, api_key)
     request.scope[_IDENTIFIED] = principal
     add_facts(caller=principal.subject)
-    limits.count_caller(request.scope, principal)
+    await limits.count_caller(request.scope, principal)
     return principal
 
 
@@ -70,7 +71,15 @@ Caller = Annotated[Principal, Depends(authenticate)]
 """Any verified caller."""
 
 
-class Requirement:
+class Admitting(ABC):
+    """A dependency that looks at a request before its body is read; it counts the request too."""
+
+    @abstractmethod
+    async def admit(self, request: Request) -> None:
+        """Let a request through, or raise."""
+
+
+class Requirement(Admitting):
     """A dependency that lets through callers who pass one check.
 
     While it was not heard for a minute whose rights have ended, people and API keys are refused (503), except where a
@@ -115,7 +124,7 @@ def admission(dependant: Dependant) -> Callable[[Request], Awaitable[None]]:
     """
     calls = set(_calls(dependant))
     checks: list[Callable[[Request], Awaitable[object]]] = [
-        call.admit for call in calls if isinstance(call, Requirement)
+        call.admit for call in calls if isinstance(call, Admitting)
     ]
     if not checks and count_later not in calls:
         checks = [caller_of if authenticate in calls else count_unauthenticated]
@@ -125,6 +134,11 @@ def admission(dependant: Dependant) -> Callable[[Request], Awaitable[None]]:
             await check(request)
 
     return admit
+
+
+def is_guarded(dependant: Dependant) -> bool:
+    """Say whether a route lets through only those who are known, and who may."""
+    return any(isinstance(call, Requirement) or call is authenticate for call in _calls(dependant))
 
 
 async def caller_of(request: Request) -> Principal:

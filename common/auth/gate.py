@@ -19,6 +19,7 @@ from pydantic import ValidationError
 
 from common.auth.principal import Principal, UnauthenticatedError
 from common.contracts.institutions import Institution
+from common.contracts.roles import Role
 from common.contracts.tokens import ALGORITHM, TOKEN_TYPE, Scope, TokenUse
 
 MAX_TOKEN_BYTES = 4096
@@ -35,7 +36,7 @@ _CLAIMS_BY_USE = {
     TokenUse.SERVICE.value: _CLAIMS,
 }
 _SCOPES = frozenset(scope.value for scope in Scope)
-_ROLES = frozenset({"admin", "builder", "analyst", "viewer", "operator"})
+_ROLES = frozenset(role.value for role in Role)
 
 
 @dataclass(frozen=True)

@@ -3,7 +3,7 @@
 import asyncio
 import time
 from collections import OrderedDict
-from collections.abc import Awaitable, Callable, Mapping
+from collections.abc import Awaitable, Callable, Mapping, Sequence
 from contextlib import suppress
 from typing import Protocol
 
@@ -16,18 +16,24 @@ from prometheus_client import Gauge
 from common.auth.access import AccessState
 from common.auth.gate import Expected, key_id, open_token
 from common.auth.principal import Principal, UnauthenticatedError
+from common.cache.metrics import HITS, MISSES
 from common.clock import epoch_ms
 from common.contracts.tokens import ALGORITHM, API_KEY_TEXT, TokenUse
 from common.errors import UnavailableError
 
-REFRESH_S = 60.0
+REFRESH_S = 20.0
 UNKNOWN_KEY_FETCH_S = 60.0
 UNKNOWN_KEY_WAIT_S = 0.2
 MAX_AGE_S = 24 * 3600.0
 MAX_REMEMBERED = 10_000
 MAX_KEYS = 16
 _KEY_FIELDS = ("kty", "n", "e", "alg")
-KEYS_AGE = Gauge("assay_token_keys_age_seconds", "Time since the keys that verify tokens were last fetched.")
+KEYS_AGE = Gauge(
+    "assay_token_keys_age_seconds",
+    "Time since the keys that verify tokens were last fetched.",
+    multiprocess_mode="livemax",
+)
+_REMEMBERED, _OPENED = HITS.labels("tokens", "process"), MISSES.labels("tokens")
 _log = structlog.get_logger()
 
 
@@ -44,19 +50,36 @@ class KeySource(Protocol):
 
 
 class PublicKeys:
-    """The current key set; a failed or empty fetch leaves the old set in place, for a day at most."""
+    """The current key set; a failed or empty fetch leaves the old set in place, for a day at most.
+
+    `changes` counts how often it became another one; it was fetched at `fetched`, by the clock that is given.
+    """
 
     def __init__(self, client: httpx.AsyncClient, *, clock: Callable[[], float] = time.monotonic) -> None:
+        self.changes = 0
         self._client = client
         self._clock = clock
         self._keys: dict[str, Mapping[str, str]] = {}
-        self._fetched = self._last_unknown = float("-inf")
+        self.fetched = self._last_unknown = float("-inf")
         self._fetching: asyncio.Task[bool] | None = None
 
     @property
     def loaded(self) -> bool:
         """Whether any key is known that is not too old to be trusted."""
-        return bool(self._keys) and self._clock() - self._fetched <= MAX_AGE_S
+        return bool(self._keys) and self._clock() - self.fetched <= MAX_AGE_S
+
+    @property
+    def age_s(self) -> float:
+        """Return how long ago the key set was this one; infinite before the first."""
+        return self._clock() - self.fetched
+
+    def as_key_set(self) -> tuple[Mapping[str, str], ...]:
+        """Return what is known as the keys of a JWK set."""
+        return tuple({"kid": kid, **key} for kid, key in self._keys.items())
+
+    def restore(self, keys: Sequence[Mapping[str, str]], *, age_s: float) -> None:
+        """Know what `as_key_set` returned once, and was fetched `age_s` ago; raises `ValueError`."""
+        self._keys, self.fetched = _key_set({"keys": list(keys)}), self._clock() - age_s
 
     async def find(self, kid: str) -> Mapping[str, str]:
         """Return the key named `kid`; raises `UnauthenticatedError`, `UnavailableError` while no key is known.
@@ -104,13 +127,14 @@ class PublicKeys:
         finally:
             self._fetching = None
         if found:
-            self._keys, self._fetched = found, self._clock()
+            self.changes += found != self._keys
+            self._keys, self.fetched = found, self._clock()
         if self._keys:
-            KEYS_AGE.set(self._clock() - self._fetched)
+            KEYS_AGE.set(self._clock() - self.fetched)
         return bool(found)
 
     async def keep_fresh(self) -> None:
-        """Fetch the key set every minute, every second while none is known; runs until cancelled."""
+        """Fetch the key set every twenty seconds, every second while none is known; runs until cancelled."""
         try:
             while True:
                 await self.refresh()
@@ -190,11 +214,13 @@ class TokenVerifier:
             return None
         kid, principal = known
         if principal.expires_at > epoch_ms() // 1000 and self._keys.has(kid):
+            _REMEMBERED.inc()
             return principal
         del self._remembered[token]
         return None
 
     async def _opened(self, token: str) -> Principal:
+        _OPENED.inc()
         now = epoch_ms() // 1000
         kid = key_id(token)
         key = await self._keys.find(kid)

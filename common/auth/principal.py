@@ -3,8 +3,11 @@
 from dataclasses import dataclass
 
 from common.contracts.institutions import Institution
+from common.contracts.roles import roles_with
 from common.contracts.tokens import Scope, TokenUse
 from common.errors import PlatformError
+
+_FOR_INSTITUTIONS = "This is for people and API keys of institutions."
 
 
 class UnauthenticatedError(PlatformError):
@@ -21,11 +24,28 @@ class UnauthenticatedError(PlatformError):
 
 
 class ForbiddenError(PlatformError):
-    """The caller is known but may not do this."""
+    """The caller is known but may not do this: `missing` is the scope they would need, `detail` any other reason."""
 
     status_code = 403
     type = "forbidden"
     title = "The access token or API key does not allow this"
+
+    def __init__(self, detail: str = "", *, missing: Scope | None = None) -> None:
+        super().__init__(detail)
+        self._missing = missing
+        if missing is not None:
+            roles = roles_with(missing)
+            self.members = {
+                "missing_scope": missing.value,
+                **({"required_roles": [role.value for role in roles]} if roles else {}),
+            }
+
+    @property
+    def headers(self) -> dict[str, str]:
+        """Name the scope that is missing, as RFC 6750 section 3.1 has it."""
+        if self._missing is None:
+            return {}
+        return {"WWW-Authenticate": f'Bearer error="insufficient_scope", scope="{self._missing.value}"'}
 
 
 @dataclass(frozen=True, slots=True)
@@ -48,7 +68,7 @@ class Principal:
     def tenant(self) -> Institution:
         """Return the caller's institution; raises `ForbiddenError` for callers that have none."""
         if self.institution is None:
-            raise ForbiddenError
+            raise ForbiddenError(_FOR_INSTITUTIONS)
         return self.institution
 
     @property
@@ -58,15 +78,19 @@ class Principal:
 
     def require(self, scope: Scope) -> None:
         """Raise `ForbiddenError` unless this caller acts for an institution and holds `scope`."""
-        if self.institution is None or scope.value not in self.scopes:
-            raise ForbiddenError
+        if self.institution is None:
+            raise ForbiddenError(_FOR_INSTITUTIONS)
+        if scope.value not in self.scopes:
+            raise ForbiddenError(missing=scope)
 
     def require_person(self) -> None:
         """Raise `ForbiddenError` unless a person is calling: what is about themselves has no meaning for a program."""
         if self.use is not TokenUse.USER:
-            raise ForbiddenError
+            raise ForbiddenError("This is for people, who log in.")
 
     def require_service(self, scope: Scope) -> None:
         """Raise `ForbiddenError` unless this is one of our own services and holds `scope`."""
-        if self.use is not TokenUse.SERVICE or scope.value not in self.scopes:
-            raise ForbiddenError
+        if self.use is not TokenUse.SERVICE:
+            raise ForbiddenError("This is for the platform's own services.")
+        if scope.value not in self.scopes:
+            raise ForbiddenError(missing=scope)

@@ -41,6 +41,12 @@ class ServiceTokens:
         self._first = asyncio.Event()
         self._wanted = asyncio.Event()
         self._refusals = 0
+        self._unanswered = False
+
+    @property
+    def unanswered(self) -> bool:
+        """Whether user_service had nothing to say when it was last asked: neither a token nor a refusal."""
+        return self._unanswered
 
     @property
     def available(self) -> bool:
@@ -92,12 +98,13 @@ class ServiceTokens:
             token = ServiceToken.model_validate_json(response.content)
         except (httpx.HTTPError, ValidationError) as error:
             _log.warning("service_token.not_fetched", error=type(error).__name__)
-            self._refusals = self._refusals + 1 if _is_refusal(error) else 0
+            self._unanswered = not _is_refusal(error)
+            self._refusals = 0 if self._unanswered else self._refusals + 1
             self._renew_at = asked + min(MAX_RETRY_S, RETRY_S * 2 ** min(self._refusals, 8))
             return False
         self._token = token.access_token
         self._first.set()
-        self._refusals = 0
+        self._refusals, self._unanswered = 0, False
         self._expires = asked + token.expires_in
         self._renew_at = asked + token.expires_in / 2
         return True

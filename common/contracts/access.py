@@ -9,6 +9,9 @@ from common.contracts.institutions import Institution
 from common.contracts.tokens import Scope
 
 MAX_CHANGES = 1000
+MAX_MARK = 32
+ANNOUNCEMENTS = "assay:access"
+"""The channel on which user_service says that something changed; what that is, the feed says."""
 
 
 class Tier(StrEnum):
@@ -33,7 +36,7 @@ class Allowance(Contract):
     decisions_per_month: int | None = Field(ge=1)
     over_quota: OverQuota
     requests_per_second: int = Field(ge=1, description="of the whole institution")
-    key_requests_per_second: int = Field(ge=1, description="of each of its API keys and users")
+    caller_requests_per_second: int = Field(ge=1, description="of each of its API keys and users")
 
 
 class InstitutionAccess(Contract):
@@ -65,13 +68,15 @@ class EndedSession(Contract):
 class AccessFeed(Contract):
     """What changed after version `after`; with `more`, the rest is asked for at once.
 
-    Versions are gap-free and in the order of the commits. `after` is the version that was asked for, or 0 where
-    user_service never had that version (its database was restored): then this is the beginning of everything, and what
-    the reader knew is void. `hash_key` (base64) never changes while a feed is read.
+    Versions are gap-free and in the order of the commits; each has a `mark` of its own, made at random with the change.
+    `after` is the version that was asked for, or 0 where user_service does not know that version by that mark (its
+    database was restored): then this is the beginning of everything, and what the reader knew is void. `hash_key`
+    (base64) never changes while a feed is read.
     """
 
     after: int = Field(ge=0)
     version: int = Field(ge=0)
+    mark: str = Field(max_length=MAX_MARK, description="the mark of `version`; empty before the first change")
     more: bool
     hash_key: str
     institutions: tuple[InstitutionAccess, ...]

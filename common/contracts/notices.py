@@ -20,11 +20,20 @@ Address = Annotated[str, Field(min_length=1, max_length=MAX_ADDRESS, pattern=ONE
 class NoticeKind(StrEnum):
     """What a notice is about; each has words of its own."""
 
+    REGISTRATION = "registration"
+    ADDRESS_IN_USE = "address_in_use"
     INVITATION = "invitation"
+    INVITED_ELSEWHERE = "invited_elsewhere"
     PASSWORD_RESET = "password_reset"  # noqa: S105 - a kind of mail, no secret
     ACCOUNT_LOCKED = "account_locked"
     SECURITY_CHANGE = "security_change"
     QUOTA = "quota"
+    API_KEY = "api_key"
+    APPROVAL_WAITING = "approval_waiting"
+    APPROVAL_DECIDED = "approval_decided"
+    ROLE_CHANGED = "role_changed"
+    MEMBER_CHANGED = "member_changed"
+    SESSION_REUSED = "session_reused"
 
 
 class Notice(Contract):

@@ -1,6 +1,6 @@
 """Routes that say where IP addresses are. They are for the platform's own services."""
 
-from typing import Annotated, Any
+from typing import Annotated
 
 from fastapi import APIRouter, Depends, Path, Request, Response
 
@@ -8,35 +8,19 @@ from common.auth.bearer import require_service
 from common.contracts.fields import Contract
 from common.contracts.geoip import GeoBatch, GeoBatchRequest, GeoLookup
 from common.contracts.tokens import Scope
+from common.problems import refusals
 from common.strict_json import StrictRoute
 from external_apis_services.geoip.schemas import MockFaults
-from external_apis_services.geoip.service import GeoLookups
+from external_apis_services.geoip.service import GeoLookups, InvalidAddressError, NoMockProviderError
 
-_REFUSALS: dict[int | str, dict[str, Any]] = {
-    401: {"description": "No valid access token"},
-    403: {"description": "Not a service token, or one without the scope"},
-}
-_LOOKUP_REFUSALS: dict[int | str, dict[str, Any]] = {
-    **_REFUSALS,
-    422: {
-        "description": "An address is not in plain text form; the problem names its position, never its text"
-    },
-    503: {"description": "The mock provider was told to fail"},
-}
-_BATCH_REFUSALS: dict[int | str, dict[str, Any]] = {
-    **_LOOKUP_REFUSALS,
-    400: {"description": "The body is not JSON that is read here"},
-}
-_MOCK_REFUSALS: dict[int | str, dict[str, Any]] = {
-    **_REFUSALS,
-    404: {"description": "Another provider is in use"},
-}
 router = APIRouter(prefix="/v1/internal/geoip", route_class=StrictRoute, tags=["geoip"])
 _can_read = Depends(require_service(Scope.GEOIP_READ))
 _can_control = Depends(require_service(Scope.GEOIP_CONTROL))
 
 
-@router.get("/mock", dependencies=[_can_control], response_model=MockFaults, responses=_MOCK_REFUSALS)
+@router.get(
+    "/mock", dependencies=[_can_control], response_model=MockFaults, responses=refusals(NoMockProviderError)
+)
 async def read_mock_faults(request: Request) -> Response:
     """Return how the mock provider misbehaves now."""
     return _json(_lookups(request).faults())
@@ -46,18 +30,16 @@ async def read_mock_faults(request: Request) -> Response:
     "/mock",
     dependencies=[_can_control],
     response_model=MockFaults,
-    responses={
-        **_MOCK_REFUSALS,
-        400: {"description": "The body is not JSON that is read here"},
-        422: {"description": "A fault is out of range or not known"},
-    },
+    responses=refusals(NoMockProviderError),
 )
 async def set_mock_faults(request: Request, faults: MockFaults) -> Response:
     """Make the mock provider slow, faulty or absent; what the body leaves out is off."""
     return _json(_lookups(request).set_faults(faults))
 
 
-@router.post("/batch", dependencies=[_can_read], response_model=GeoBatch, responses=_BATCH_REFUSALS)
+@router.post(
+    "/batch", dependencies=[_can_read], response_model=GeoBatch, responses=refusals(InvalidAddressError)
+)
 async def look_up_addresses(request: Request, batch: GeoBatchRequest) -> Response:
     """Return where each of up to 100 addresses is, in the order of the request."""
     return _json(await _lookups(request).look_up_all(batch.ip_addresses))
@@ -65,7 +47,10 @@ async def look_up_addresses(request: Request, batch: GeoBatchRequest) -> Respons
 
 # The converter takes slashes too, so that `1.2.3.4/32` is refused as an address and not as an unknown route.
 @router.get(
-    "/{ip_address:path}", dependencies=[_can_read], response_model=GeoLookup, responses=_LOOKUP_REFUSALS
+    "/{ip_address:path}",
+    dependencies=[_can_read],
+    response_model=GeoLookup,
+    responses=refusals(InvalidAddressError),
 )
 async def look_up_address(
     request: Request, ip_address: Annotated[str, Path(examples=["81.2.69.160"])]

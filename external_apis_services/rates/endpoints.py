@@ -8,8 +8,9 @@ from common.auth.bearer import require_service
 from common.contracts.institutions import Currency
 from common.contracts.rates import RateTables
 from common.contracts.tokens import Scope
+from common.problems import refusals
 from common.strict_json import StrictRoute
-from external_apis_services.rates.service import RateBook
+from external_apis_services.rates.service import NoRatesError, RateBook
 
 router = APIRouter(prefix="/v1/internal", route_class=StrictRoute, tags=["rates"])
 
@@ -18,12 +19,7 @@ router = APIRouter(prefix="/v1/internal", route_class=StrictRoute, tags=["rates"
     "/rates",
     dependencies=[Depends(require_service(Scope.RATES_READ))],
     response_model=RateTables,
-    responses={
-        401: {"description": "No valid access token"},
-        403: {"description": "Not a service token, or one without the scope"},
-        404: {"description": "No table has a rate for this base currency"},
-        422: {"description": "The base currency is not an active ISO 4217 code"},
-    },
+    responses=refusals(NoRatesError),
 )
 async def read_rates(
     request: Request, base_currency: Annotated[Currency, Query(examples=["EUR"])]

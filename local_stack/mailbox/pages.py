@@ -25,6 +25,7 @@ def mailbox_app(store: MailStore) -> Starlette:
         routes=[
             Route("/", pages.show_all),
             Route("/ready", pages.show_ready),
+            Route("/newest", pages.show_newest),
             Route("/mails/{mail_id}", pages.show_one),
             Route("/mails/{mail_id}/html", pages.show_html),
             Route("/mails/{mail_id}/source", pages.show_source),
@@ -47,6 +48,16 @@ class MailPages:
         ids = await run_in_threadpool(self._store.ids)
         mails = await run_in_threadpool(lambda: [self._store.read(mail_id) for mail_id in ids[:SHOWN]])
         return _page("list.html", mails=[mail for mail in mails if mail], total=len(ids), shown=SHOWN)
+
+    async def show_newest(self, request: Request) -> Response:
+        """Return the text of the newest mail to the address `to` whose subject holds `subject`, for the terminal."""
+        to, subject = (request.query_params.get(name, "") for name in ("to", "subject"))
+        mail = await run_in_threadpool(self._store.newest, to=to, subject=subject)
+        if mail is None:
+            raise HTTPException(404)
+        return _locked(
+            Response(mail.text("plain") or "", media_type="text/plain; charset=utf-8"), MAIL_POLICY
+        )
 
     async def show_one(self, request: Request) -> Response:
         """Show one mail: its headers, its HTML in a frame, its text."""

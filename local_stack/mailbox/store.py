@@ -25,10 +25,15 @@ class Mail:
         """Return a header, or nothing."""
         return str(self.message.get(name, ""))
 
+    @property
+    def recipients(self) -> list[str]:
+        """Return whom it was delivered to."""
+        return self.header("X-Envelope-To").split(", ")
+
     def text(self, kind: str) -> str | None:
         """Return the part for reading that is `plain` or `html`."""
         part = self.message.get_body((kind,))
-        return None if part is None else str(part.get_content())
+        return None if part is None else str(part.get_content()).replace("\r\n", "\n")
 
 
 class MailStore:
@@ -69,3 +74,11 @@ class MailStore:
         """Return one mail, or None when there is no such mail."""
         content = self.content(mail_id)
         return None if content is None else Mail(mail_id, message_from_bytes(content, policy=default))
+
+    def newest(self, *, to: str, subject: str) -> Mail | None:
+        """Return the newest mail that was delivered to the address and has those words in its subject."""
+        for mail_id in self.ids():
+            mail = self.read(mail_id)
+            if mail and to in mail.recipients and subject.lower() in mail.header("Subject").lower():
+                return mail
+        return None

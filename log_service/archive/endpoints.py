@@ -2,9 +2,9 @@
 
 import re
 from datetime import date
-from typing import Annotated, Any
+from typing import Annotated
 
-from fastapi import APIRouter, Depends, Path, Query, Request, Response
+from fastapi import APIRouter, Depends, Path, Request, Response
 from fastapi.responses import StreamingResponse
 from pydantic import BeforeValidator
 
@@ -12,13 +12,15 @@ from common.auth.bearer import require_scope, require_service
 from common.auth.principal import Principal
 from common.contracts.audit_records import AuditBatch, RecordsAccepted
 from common.contracts.tokens import Scope
-from common.problems import PROBLEMS
+from common.errors import NotFoundError, OverloadedError
+from common.paging import MAX_PAGE, Cursor, Limit
+from common.problems import refusals
 from common.strict_json import StrictRoute, model_route
+from log_service.archive.records import InvalidRecordError, NotItsRecordError, RecordConflictError
 from log_service.archive.schemas import ArchivedDay
-from log_service.archive.service import ArchiveReader
+from log_service.archive.service import ArchiveDamagedError, ArchiveReader
 from log_service.archive.spool import AuditSpool
 
-MAX_PAGE = 1000
 _DAY = re.compile(r"\d{4}-\d\d-\d\d\Z", re.ASCII)
 
 
@@ -47,13 +49,9 @@ Day = Annotated[
     BeforeValidator(_iso_day, json_schema_input_type=str),
     Path(description="A day in UTC, as 2026-11-02", examples=["2026-11-02"]),
 ]
-_READING_ERRORS: dict[int | str, dict[str, Any]] = {
-    **PROBLEMS,
-    502: {"description": "The archive does not hold what was stored (`archive-damaged`)"},
-    503: {
-        "description": "The archive is away (`unavailable`), or too many days are being read (`overloaded`)"
-    },
-}
+
+# beside `unavailable`: the archive is away
+_READING = (ArchiveDamagedError, OverloadedError)
 
 internal = APIRouter(prefix="/v1/internal", route_class=model_route(AuditBatch), tags=["internal"])
 public = APIRouter(prefix="/v1/audit", route_class=StrictRoute, tags=["audit archive"])
@@ -62,17 +60,7 @@ public = APIRouter(prefix="/v1/audit", route_class=StrictRoute, tags=["audit arc
 @internal.post(
     "/audit-records",
     status_code=202,
-    responses={
-        **PROBLEMS,
-        403: {
-            "description": "The token does not allow this, or another service writes such records (`not-its-record`)"
-        },
-        409: {
-            "description": "A record id came back with another body or envelope; nothing was kept (`record-conflict`)"
-        },
-        422: {"description": "A record cannot be archived; nothing was kept (`invalid-record`)"},
-        503: {"description": "The spool is full, or too much is waiting (`overloaded`)"},
-    },
+    responses=refusals(NotItsRecordError, RecordConflictError, InvalidRecordError, OverloadedError),
 )
 async def accept_audit_records(batch: AuditBatch, caller: Writer, spool: SpoolDep) -> RecordsAccepted:
     """Take records into the spool; once this answers 202 they are durable and will be archived exactly once.
@@ -87,7 +75,6 @@ async def accept_audit_records(batch: AuditBatch, caller: Writer, spool: SpoolDe
     "/records/{record_id}",
     response_class=Response,
     responses={
-        **_READING_ERRORS,
         200: {
             "description": "The record's canonical JSON, byte for byte as it was accepted and archived",
             "content": {"application/json": {"schema": {"type": "object"}}},
@@ -106,7 +93,7 @@ async def accept_audit_records(batch: AuditBatch, caller: Writer, spool: SpoolDe
                 },
             },
         },
-        404: {"description": "Your institution has no such record"},
+        **refusals(NotFoundError, *_READING),
     },
 )
 async def read_record(
@@ -124,30 +111,30 @@ async def read_record(
     return Response(record.body, media_type="application/json", headers=headers)
 
 
-@public.get("/days/{day}", responses=PROBLEMS)
+@public.get("/days/{day}")
 async def read_day(
     day: Day,
     caller: Auditor,
     archive: ArchiveDep,
-    after: Annotated[int, Query(ge=0, le=2**63 - 1, description="List objects with numbers above this")] = 0,
-    limit: Annotated[int, Query(ge=1, le=MAX_PAGE, description="Objects on a page")] = MAX_PAGE,
+    limit: Limit = MAX_PAGE,
+    cursor: Cursor = None,
 ) -> ArchivedDay:
     """List the archive objects of one UTC day of your institution, with totals of all its records.
 
     Totals are of the whole day, whatever page is asked for.
     """
-    return await archive.day(caller.tenant, day, after=after, limit=limit)
+    return await archive.day(caller.tenant, day, cursor=cursor, limit=limit)
 
 
 @public.get(
     "/days/{day}/records",
     response_class=StreamingResponse,
     responses={
-        **_READING_ERRORS,
         200: {
             "description": "One canonical record a line, by kind and in order of sequence",
             "content": {"application/x-ndjson": {"schema": {"type": "string"}}},
         },
+        **refusals(*_READING),
     },
 )
 async def read_records_of_day(day: Day, caller: Auditor, archive: ArchiveDep) -> StreamingResponse:

@@ -15,6 +15,7 @@ from sqlalchemy import (
     delete,
     func,
     insert,
+    literal,
     literal_column,
     select,
     update,
@@ -35,7 +36,10 @@ _ARCHIVER = "the archiver stores the records of all"
 _ACCEPTING = "a batch of records is of many institutions; each is compared with its own envelope"
 _MEASURED = "what waits is measured for all together"
 # written out, not bound: only then every database sees that the index of sealed objects will do
-_IS_SEALED = objects.c.state == literal_column(f"'{ObjectState.SEALED.value}'")
+_IS_SEALED = objects.c.state == literal(ObjectState.SEALED.value, literal_execute=True)
+
+KEPT = tuple(column for column in records.c if column is not records.c.object_id)
+"""What is compared when a record comes again."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -104,6 +108,18 @@ def warm_up(connection: Connection) -> None:
 def accept(connection: Connection, batches: Sequence[Sequence[SpoolRecord]]) -> Accepted:
     """Keep what is new in each batch. A batch with a conflict is refused as a whole and gets its error."""
     known = _known(connection, [record.record_id for batch in batches for record in batch])
+    fresh, accepted = sorted_out(batches, known)
+    columns = [column.name for column in records.c]
+    _add_records.run(connection, [tuple(map(record.row.get, columns)) for record in fresh])
+    _add_bodies.run(connection, [(record.record_id, record.body) for record in fresh])
+    failpoint("spool.before_commit")
+    return accepted
+
+
+def sorted_out(
+    batches: Sequence[Sequence[SpoolRecord]], known: dict[str, Mapping[str, object]]
+) -> tuple[list[SpoolRecord], Accepted]:
+    """Return the records that are new, and what to answer once they are kept; `known` is taken over."""
     fresh: list[SpoolRecord] = []
     results: list[RecordsAccepted | Exception] = []
     for batch in batches:
@@ -115,17 +131,12 @@ def accept(connection: Connection, batches: Sequence[Sequence[SpoolRecord]]) -> 
         known.update({record.record_id: record.row for record in new})
         fresh += new
         results.append(RecordsAccepted(accepted=len(new), repeated=len(batch) - len(new)))
-    columns = [column.name for column in records.c]
-    _add_records.run(connection, [tuple(map(record.row.get, columns)) for record in fresh])
-    _add_bodies.run(connection, [(record.record_id, record.body) for record in fresh])
-    failpoint("spool.before_commit")
-    return Accepted(results, Amount(len(fresh), sum([len(record.body) for record in fresh])))
+    return fresh, Accepted(results, Amount(len(fresh), sum([len(record.body) for record in fresh])))
 
 
 def _known(connection: Connection, record_ids: list[str]) -> dict[str, Mapping[str, object]]:
     """Return, by id, what is kept of the records that were accepted before: digest and envelope."""
-    kept = [column for column in records.c if column is not records.c.object_id]
-    query = select(*kept).where(records.c.record_id.in_(record_ids))
+    query = select(*KEPT).where(records.c.record_id.in_(record_ids))
     rows = connection.execute(of_every_tenant(query, _ACCEPTING))
     return {row["record_id"]: dict(row) for row in rows.mappings()}
 

@@ -73,6 +73,10 @@ class S3Store:
         """
         return await self._run(lambda: self._fetch(key, max_bytes))
 
+    async def keys(self, prefix: str) -> list[str]:
+        """Return the key of every object under `prefix`; none where there is no bucket. Raises `ArchiveUnavailableError`."""
+        return await self._run(lambda: self._keys(prefix))
+
     async def probe(self) -> None:
         """Ask whether the bucket answers, create it if that is wanted; the finding goes to log and metric."""
         try:
@@ -127,6 +131,15 @@ class S3Store:
         with closing(response["Body"]) as body:
             _check(response)
             return body.read(max_bytes + 1)
+
+    def _keys(self, prefix: str) -> list[str]:
+        pages = self._client.get_paginator("list_objects_v2").paginate(Bucket=self._bucket, Prefix=prefix)
+        try:
+            return [item["Key"] for page in pages for item in page.get("Contents", [])]
+        except ClientError as error:
+            if _code(error) != "NoSuchBucket":
+                raise
+            return []
 
     def _probe(self) -> None:
         try:

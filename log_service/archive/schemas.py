@@ -3,8 +3,6 @@
 from datetime import date
 from enum import StrEnum
 
-from pydantic import Field
-
 from common.contracts.audit_records import RecordKind
 from common.contracts.fields import Contract
 from common.contracts.institutions import InstitutionMode
@@ -53,11 +51,11 @@ class DayTotals(Contract):
 
 
 class ArchivedDay(Contract):
-    """One UTC day of an institution. `next_after` goes into `after` for the next page; null on the last page."""
+    """One UTC day of an institution: totals, and a page of its objects; `next_cursor` is null on the last page."""
 
     institution_id: str
     institution_mode: InstitutionMode
     day: date
     totals: DayTotals
-    objects: tuple[ArchiveObject, ...]
-    next_after: int | None = Field(description="pass as `after` to get the next page")
+    items: tuple[ArchiveObject, ...]
+    next_cursor: str | None

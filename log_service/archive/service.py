@@ -11,7 +11,10 @@ import structlog
 
 from common.canonical import sha256_hex
 from common.contracts.institutions import Institution
+from common.cursors import from_cursor, to_cursor
 from common.errors import NotFoundError, OverloadedError, PlatformError
+from common.paging import cut
+from common.replica import Reads
 from log_service.archive import queries
 from log_service.archive.metrics import TAMPERING
 from log_service.archive.objects import DamagedObjectError, decompress, largest_size, lines_by_digest
@@ -50,10 +53,12 @@ class RecordContent:
 class ArchiveReader:
     """Reads for one institution at a time; nobody sees another's records. `slots` bounds the calls to the archive.
 
+    A day's totals and objects come from `lists`, which may be a replica that lags behind; records never do.
     `streams` bounds the days that are streamed at the same time: each holds up to `OPEN_OBJECTS` unpacked objects.
     """
 
     reader: DatabaseReader
+    lists: Reads
     store: S3Store
     slots: asyncio.Semaphore
     streams: asyncio.Semaphore
@@ -75,20 +80,23 @@ class ArchiveReader:
             object_key=None if stored is None else stored.key,
         )
 
-    async def day(self, institution: Institution, day: date, *, after: int, limit: int) -> ArchivedDay:
-        """Return a day's totals, and up to `limit` of its objects with numbers above `after`."""
-        name = day.isoformat()
-        found = await self.reader.run(
+    async def day(
+        self, institution: Institution, day: date, *, cursor: str | None, limit: int
+    ) -> ArchivedDay:
+        """Return a day's totals, and up to `limit` of its objects; raises `CursorInvalidError`."""
+        name, after = day.isoformat(), from_cursor(cursor) or 0
+        found = await self.lists.run(
             lambda c: queries.objects_of_day(c, institution, name, after=after, limit=limit + 1)
         )
-        total, archived = await self.reader.run(lambda c: queries.count_of_day(c, institution, name))
+        total, archived = await self.lists.run(lambda c: queries.count_of_day(c, institution, name))
+        items, next_cursor = cut(found, limit, lambda item: to_cursor(item.number))
         return ArchivedDay(
             institution_id=institution.institution_id,
             institution_mode=institution.mode,
             day=day,
             totals=DayTotals(records=total, archived=archived, spooled=total - archived),
-            objects=tuple(found[:limit]),
-            next_after=found[limit - 1].number if len(found) > limit else None,
+            items=tuple(items),
+            next_cursor=next_cursor,
         )
 
     async def stream_day(self, institution: Institution, day: date) -> AsyncIterator[bytes]:

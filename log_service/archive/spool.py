@@ -10,8 +10,6 @@ from common.contracts.audit_records import AuditRecord, RecordsAccepted
 from common.errors import OverloadedError
 from common.failpoints import failpoint
 from common.logging import add_facts
-from common.writer import DatabaseWriter
-from log_service.archive import repository
 from log_service.archive.metrics import RECORDS, SPOOL_FILL, SPOOLED, SPOOLED_BYTES, TAMPERING
 from log_service.archive.records import (
     InvalidRecordError,
@@ -21,6 +19,7 @@ from log_service.archive.records import (
     refuse_others_records,
 )
 from log_service.archive.repository import Amount
+from log_service.archive.spool_store import SpoolStore
 
 MAX_BATCHES_A_COMMIT = 32  # 32 x 512 record ids stay below SQLite's 32,766 parameters
 MAX_BATCHES_WAITING = 128
@@ -37,8 +36,8 @@ class AuditSpool:
     records have come since it was last cleared by `take_arrived`.
     """
 
-    def __init__(self, writer: DatabaseWriter, *, most: Amount, spooled: Amount, wake_after: int) -> None:
-        self._writer = writer
+    def __init__(self, store: SpoolStore, *, most: Amount, spooled: Amount, wake_after: int) -> None:
+        self._store = store
         self._most = most
         self._spooled = spooled
         self._wake_after = wake_after
@@ -98,7 +97,7 @@ class AuditSpool:
         await self._batches.drain()
 
     async def _keep(self, batches: Sequence[list[SpoolRecord]]) -> Sequence[RecordsAccepted | Exception]:
-        kept = await self._writer.run(lambda connection: repository.accept(connection, batches))
+        kept = await self._store.accept(batches)
         failpoint("spool.after_commit")
         results = kept.results
         accepted = sum([result.accepted for result in results if isinstance(result, RecordsAccepted)])

@@ -15,8 +15,8 @@ import pytest
 from local_stack.child import PROJECT
 from local_stack.files import StackFiles
 from local_stack.ownership import RunningStack, is_owned
-from local_stack.settings import StackSettings
-from tests.e2e.stacks import as_environment, stack_settings
+from local_stack.settings import StackSettings, Stores
+from tests.e2e.stacks import BOTH_SETS, as_environment, stack_settings
 
 COMMAND_TIMEOUT_S = 240
 LAST_WORDS_OF_THE_STATUS = "Ctrl-C stops everything"
@@ -25,9 +25,9 @@ OUTCOMES = ("approve", "challenge", "review", "decline")
 
 
 @pytest.fixture(scope="module")
-def settings(tmp_path_factory: pytest.TempPathFactory) -> StackSettings:
+def settings(tmp_path_factory: pytest.TempPathFactory, stores: Stores) -> StackSettings:
     """One folder for the whole journey, in a path with a space; a model from few customers is quick to train."""
-    chosen = stack_settings(tmp_path_factory.mktemp("a stranger's") / "var")
+    chosen = stack_settings(tmp_path_factory.mktemp("a stranger's") / "var", stores=stores)
     models = StackFiles(chosen.var_dir).models
     subprocess.run(
         [
@@ -99,6 +99,7 @@ def is_listening(url: str) -> bool:
     return True
 
 
+@BOTH_SETS
 class TestDemo:
     def test_everything_arrives_once_and_every_outcome_occurs(self, settings: StackSettings) -> None:
         nowhere = "http://127.0.0.1:9"  # a proxy that answers nobody: parts talk without one
@@ -121,6 +122,7 @@ class TestDemo:
         assert not is_listening(f"http://127.0.0.1:{settings.ai_service_port}/health")
 
 
+@BOTH_SETS
 class TestRun:
     def test_shows_where_everything_is_and_a_login_that_works(self, settings: StackSettings) -> None:
         with running(settings) as (process, printed):
@@ -134,16 +136,34 @@ class TestRun:
                 check=True,
                 timeout=30,
             )
-            paths = [StackFiles(settings.var_dir).login, *settings.var_dir.glob("*.db")]
+            files = StackFiles(settings.var_dir)
+            databases = [*files.root.glob("*.db"), *files.servers.glob("*"), *files.servers.glob("*/*")]
             process.send_signal(signal.SIGTERM)
             assert process.wait(COMMAND_TIMEOUT_S) == 0
 
+        paths = [path for path in (files.login, files.secrets, *databases) if path.exists()]
         scored = json.loads(shown.stdout)
         assert scored["outcome"] in OUTCOMES
         assert re.fullmatch(r"first-\d+", scored["transaction_id"])  # one that was not used before
-        assert len(paths) > 1
+        assert len(paths) > 2
         assert {path.stat().st_mode & 0o077 for path in paths} == {0}
         assert not is_owned(StackFiles(settings.var_dir))
+
+    def test_no_part_outlives_a_stack_that_is_killed(self, settings: StackSettings) -> None:
+        with running(settings) as (process, _):
+            process.kill()
+            process.wait(COMMAND_TIMEOUT_S)
+
+        with running(settings) as (second, printed):
+            second.send_signal(signal.SIGINT)
+            assert second.wait(COMMAND_TIMEOUT_S) == 0
+
+        assert LAST_WORDS_OF_THE_STATUS in printed
+
+
+@pytest.mark.parametrize("stores", [Stores.EMBEDDED], scope="module")
+class TestRunsBesideOthers:
+    """How the stack handles its processes: the same code whatever they are."""
 
     def test_a_second_one_says_that_it_runs_already_and_a_demo_uses_it(self, settings: StackSettings) -> None:
         with running(settings) as (process, _):
@@ -179,14 +199,3 @@ class TestRun:
         assert status == 1
         assert "log_service ended with status -9" in rest
         assert not any(is_listening(part.url) for part in found.parts.values())
-
-    def test_no_part_outlives_a_stack_that_is_killed(self, settings: StackSettings) -> None:
-        with running(settings) as (process, _):
-            process.kill()
-            process.wait(COMMAND_TIMEOUT_S)
-
-        with running(settings) as (second, printed):
-            second.send_signal(signal.SIGINT)
-            assert second.wait(COMMAND_TIMEOUT_S) == 0
-
-        assert LAST_WORDS_OF_THE_STATUS in printed

@@ -1,4 +1,4 @@
-"""A service is killed in the middle of a stream and started again: nothing that was acknowledged is lost."""
+"""A service is killed in the middle of a stream and started again: nothing that was acknowledged is lost, on both sets."""
 
 import asyncio
 from collections import Counter
@@ -12,11 +12,11 @@ from common.clock import utc_now
 from common.contracts.transactions import Transaction
 from local_stack.accounts import access_token, register_sandbox
 from local_stack.demo import await_arrival
-from local_stack.evidence import Evidence
 from local_stack.sender import Answer, Sender
+from local_stack.settings import Stores
 from local_stack.stack import Stack
 from local_stack.tally import alert_id
-from tests.e2e.stacks import running_stack
+from tests.e2e.stacks import BOTH_SETS, running_stack, stack_evidence
 from tests.factories import make_transaction
 from tests.models import DOUBTFUL, FINE, FRAUD
 
@@ -27,8 +27,8 @@ MOST_COPIES_AFTER_A_CRASH = 3
 
 
 @pytest.fixture(scope="module")
-def stack(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Stack]:
-    with running_stack(tmp_path_factory.mktemp("stack") / "var") as running:
+def stack(tmp_path_factory: pytest.TempPathFactory, stores: Stores) -> Iterator[Stack]:
+    with running_stack(tmp_path_factory.mktemp("stack") / "var", stores=stores) as running:
         yield running
 
 
@@ -64,6 +64,7 @@ class Killer:
             self._stack.start_part(self._service)
 
 
+@BOTH_SETS
 class TestKillAndRestart:
     @pytest.mark.parametrize("service", ["ai_service", "alert_service", "log_service"])
     def test_everything_acknowledged_is_saved_archived_and_mailed(self, stack: Stack, service: str) -> None:
@@ -73,7 +74,7 @@ class TestKillAndRestart:
 
         answers = asyncio.run(sender.send(payments()))
         stack.await_ready()
-        with closing(Evidence(stack.files, login, object_store_url=stack.url("object_store"))) as evidence:
+        with closing(stack_evidence(stack, login)) as evidence:
             found = await_arrival(evidence, answers, Console(quiet=True))
             copies = Counter(alert for mail in evidence.mails() for alert in mail)
             saved, archived = evidence.saved(), evidence.archived()

@@ -1,8 +1,5 @@
 """Rights that are taken away end in every service within a minute, in whichever of the five ways they are taken away."""
 
-import os
-import subprocess
-import sys
 import time
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
@@ -11,24 +8,19 @@ import httpx
 import pytest
 
 from local_stack.accounts import access_token, register_sandbox
-from local_stack.child import PROJECT
-from local_stack.settings import inherited_environment
 from local_stack.stack import Stack
-from tests.e2e.stacks import running_stack
+from tests.e2e.stacks import run_on_machine, stack_as_everybody_has_it
 
 WITHIN_S = 60.0
 EVERY_S = 0.5
-COMMAND_TIMEOUT_S = 60
 PASSWORD = "a long enough password of nobody"
 ASKED = {"ai_service": "/v1/transactions", "alert_service": "/v1/alerts"}
 
 
 @pytest.fixture(scope="module")
 def stack(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Stack]:
-    with pytest.MonkeyPatch.context() as environment:
-        environment.delenv("ACCESS_POLL_S", raising=False)  # what is measured is what everybody gets
-        with running_stack(tmp_path_factory.mktemp("stack") / "var") as running:
-            yield running
+    with stack_as_everybody_has_it(tmp_path_factory.mktemp("stack")) as running:
+        yield running
 
 
 @dataclass(frozen=True)
@@ -47,17 +39,8 @@ class People:
 
     def join(self, *command: str, email: str) -> tuple[str, dict[str, str]]:
         """Run `python -m user_service.operators`, join with the token it prints; return user id and header."""
-        part = next(part for part in self.stack.parts if part.name == "user_service")
-        done = subprocess.run(
-            [sys.executable, "-m", "user_service.operators", *command, "--email", email],
-            cwd=PROJECT,
-            env={**os.environ, **inherited_environment(), **part.environment},
-            capture_output=True,
-            text=True,
-            check=True,
-            timeout=COMMAND_TIMEOUT_S,
-        )
-        lines = done.stdout.splitlines()
+        printed = run_on_machine(self.stack, "user_service.operators", *command, "--email", email)
+        lines = printed.splitlines()
         tokens = self.send("POST", "/v1/auth/invitations/accept", token=lines[-1], password=PASSWORD).json()
         return lines[0].split()[0], bearer(tokens["access_token"])
 

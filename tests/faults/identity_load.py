@@ -6,7 +6,7 @@ from contextlib import asynccontextmanager, suppress
 from itertools import count
 
 import httpx
-from sqlalchemy.exc import OperationalError
+from sqlalchemy.exc import DBAPIError
 from sqlalchemy.ext.asyncio import AsyncSession
 
 from common.clock import epoch_ms
@@ -21,7 +21,7 @@ from user_service.notices.queue import Letter, queue_notice
 
 EVERY_S = 0.5
 REGISTER_EVERY = 10
-NOT_ANSWERED = (httpx.HTTPError, StackError, OperationalError)
+NOT_ANSWERED = (httpx.HTTPError, StackError, DBAPIError)
 
 
 class IdentityLoad:

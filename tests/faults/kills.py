@@ -18,7 +18,7 @@ WHILE_STOPPING = "while it stops"
 WHILE_MAILING = "in the middle of a mail"
 WHILE_STORING = "in the middle of a PUT"
 REACHED_WITHIN_S = 60.0
-READY_WITHIN_S = 60.0
+READY_WITHIN_S = 120.0
 LOOK_S = 0.02
 ASK_S = 0.1
 RANDOM_WITHIN_S = (0.2, 2.0)
@@ -68,6 +68,15 @@ POINTS: Mapping[str, Mapping[str, int]] = {
     "user_service": {"relay.after_claim": 2, "relay.after_send": 2, "relay.after_mark": 2},
     "external_apis_services": {},
 }
+AROUND_COMMITS = frozenset(
+    {"before_begin", "before_commit", "before_seal_commit", "after_commit", "after_claim", "after_mark"}
+)
+# what depends on the database that is used: where work is about to be committed, or was a moment ago. Between two
+# statements of one transaction nothing differs, whichever engine rolls it back
+AT_COMMITS: Mapping[str, Mapping[str, int]] = {
+    service: {point: passes for point, passes in points.items() if point.rpartition(".")[2] in AROUND_COMMITS}
+    for service, points in POINTS.items()
+}
 AT_START = frozenset({"migrations.before_commit"})
 # what is slowed down, so that a random moment is one in the middle of it
 SLOWED = {WHILE_MAILING: "smtp", WHILE_STORING: "s3"}
@@ -105,15 +114,17 @@ class DidNotStartError(Exception):
     """A service did not come back by itself."""
 
 
-def planned_kills(*, seed: int, count: int, rounds: int) -> list[list[list[Kill]]]:
-    """Return `rounds` rounds of one chain of kills for each service; together `count` kills, all points among them.
+def planned_kills(
+    *, seed: int, count: int, rounds: int, points: Mapping[str, Mapping[str, int]] = POINTS
+) -> list[list[list[Kill]]]:
+    """Return `rounds` rounds of one chain of kills for each service; together `count` kills, all `points` among them.
 
     Every chain begins with a kill at a random moment: the start after it arms the next.
     """
     chosen = random.Random(seed)  # noqa: S311 - a plan that can be made again
     named = {
-        service: [Kill(service, where, chosen.randint(1, most)) for where, most in points.items()]
-        for service, points in POINTS.items()
+        service: [Kill(service, where, chosen.randint(1, most)) for where, most in named_points.items()]
+        for service, named_points in points.items()
     }
     named["alert_service"].append(Kill("alert_service", WHILE_MAILING))
     named["log_service"].append(Kill("log_service", WHILE_STORING))

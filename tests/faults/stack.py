@@ -4,11 +4,12 @@ from collections.abc import Iterator, Mapping
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, field, replace
 from pathlib import Path
+from urllib.parse import urlsplit
 
 from local_stack.accounts import Login, access_token, register_sandbox
 from local_stack.files import StackFiles
 from local_stack.parts import BUCKET, Part
-from local_stack.settings import GeoProvider
+from local_stack.settings import GeoProvider, Stores
 from local_stack.stack import Stack, owned_stack
 from tests.e2e.stacks import free_ports, stack_settings
 from tests.faults.evidence import Scope
@@ -18,7 +19,8 @@ from tests.faults.sources import Sources
 from tests.models import save_test_model
 
 SERVICES = ("user_service", "external_apis_services", "log_service", "alert_service", "ai_service")
-S3, SMTP = "s3", "smtp"
+S3, SMTP, POSTGRESQL, VALKEY = "s3", "smtp", "postgresql", "valkey"
+WITH_DATABASE = ("user_service", "log_service", "alert_service", "ai_service")
 # by dependency: who reaches it, and by which setting
 REACHED_BY: Mapping[str, tuple[tuple[str, ...], str]] = {
     "user_service": (
@@ -30,6 +32,10 @@ REACHED_BY: Mapping[str, tuple[tuple[str, ...], str]] = {
     "log_service": (("ai_service", "user_service"), "LOG_SERVICE_URL"),
     S3: (("log_service",), "S3_ENDPOINT_URL"),
     SMTP: (("alert_service",), "SMTP_PORT"),
+}
+SERVERS_REACHED_BY: Mapping[str, tuple[tuple[str, ...], str]] = {
+    POSTGRESQL: (WITH_DATABASE, "DATABASE_URL"),
+    VALKEY: (SERVICES, "VALKEY_URL"),
 }
 
 
@@ -47,15 +53,15 @@ class FaultyStack:
     @property
     def sources(self) -> Sources:
         """Return where the checker looks; it goes past the proxies."""
-        files = self.stack.files
+        files, databases = self.stack.files, self.stack.storage.databases
         return Sources(
-            database_url=f"sqlite:///{files.database('ai_service')}",
+            database_url=databases["ai_service"],
             s3_endpoint_url=self.stack.url("object_store"),
             s3_bucket=BUCKET,
             mailbox=files.mails,
-            alert_database_url=f"sqlite:///{files.database('alert_service')}",
-            log_database_url=f"sqlite:///{files.database('log_service')}",
-            user_database_url=f"sqlite:///{files.database('user_service')}",
+            alert_database_url=databases["alert_service"],
+            log_database_url=databases["log_service"],
+            user_database_url=databases["user_service"],
         )
 
     def new_caller(self, name: str) -> "Caller":
@@ -91,16 +97,20 @@ class Caller:
 
 @contextmanager
 def faulty_stack(
-    var_dir: Path, *, environment: Mapping[str, Mapping[str, str]] | None = None
+    var_dir: Path,
+    *,
+    environment: Mapping[str, Mapping[str, str]] | None = None,
+    stores: Stores = Stores.EMBEDDED,
 ) -> Iterator[FaultyStack]:
     """Yield a stack that is ready, with a proxy in front of each dependency and the kit's mail server.
 
     `environment` is what single services get beside their own.
     """
     save_test_model(StackFiles(var_dir).models)
-    settings = stack_settings(var_dir)
-    smtp_port, *ports = free_ports(1 + len(REACHED_BY))
-    listening = dict(zip(REACHED_BY, ports, strict=True))
+    settings = stack_settings(var_dir, stores=stores)
+    reached_by = {**REACHED_BY, **({} if stores is Stores.EMBEDDED else SERVERS_REACHED_BY)}
+    smtp_port, *ports = free_ports(1 + len(reached_by))
+    listening = dict(zip(reached_by, ports, strict=True))
     with ExitStack() as running, owned_stack(settings, geoip_provider=GeoProvider.MOCK) as stack:
         targets = {
             **{part.name: next(iter(part.ports.values())) for part in stack.parts},
@@ -110,7 +120,7 @@ def faulty_stack(
         routes = [Route(name, port, targets[name]) for name, port in listening.items()]
         kit = running.enter_context(fault_kit(routes, mails=stack.files.mails, smtp_port=smtp_port))
         stack.parts = tuple(
-            _with(_through_proxies(part, listening), (environment or {}).get(part.name, {}))
+            _with(_through_proxies(part, reached_by, listening), (environment or {}).get(part.name, {}))
             for part in stack.parts
         )
         stack.start()
@@ -118,13 +128,23 @@ def faulty_stack(
         yield FaultyStack(stack, kit)
 
 
-def _through_proxies(part: Part, listening: Mapping[str, int]) -> Part:
+def _through_proxies(
+    part: Part, reached_by: Mapping[str, tuple[tuple[str, ...], str]], listening: Mapping[str, int]
+) -> Part:
     environment = dict(part.environment)
-    for name, (callers, setting) in REACHED_BY.items():
+    for name, (callers, setting) in reached_by.items():
         if part.name in callers:
-            port = str(listening[name])
-            environment[setting] = port if setting.endswith("_PORT") else f"http://127.0.0.1:{port}"
+            port = listening[name]
+            is_port = setting.endswith("_PORT")
+            environment[setting] = str(port) if is_port else _moved(environment[setting], port)
     return replace(part, environment=environment)
+
+
+def _moved(url: str, port: int) -> str:
+    """Return `url` with another port."""
+    parsed = urlsplit(url)
+    user, at, _ = parsed.netloc.rpartition("@")
+    return parsed._replace(netloc=f"{user}{at}127.0.0.1:{port}").geturl()
 
 
 def _with(part: Part, environment: Mapping[str, str]) -> Part:

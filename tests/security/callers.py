@@ -7,12 +7,13 @@ from common.auth.signing import SigningKey
 from common.clock import epoch_ms
 from common.contracts.access import EndedSession
 from common.contracts.institutions import Institution, InstitutionMode
+from common.contracts.roles import SCOPES_BY_ROLE, Role
 from common.contracts.tokens import API_KEY_SCOPES
 from tests.factories import SANDBOX
 from tests.fakes import FakeUserService, institution_access, key_access
 from tests.security.forging import Forge, strange_key
 from user_service.auth.service_clients import OWN_SCOPES, SCOPES_BY_CLIENT
-from user_service.users.roles import PLATFORM_INSTITUTION_ID, SCOPES_BY_ROLE, Role
+from user_service.institutions.tables import PLATFORM_INSTITUTION_ID
 
 HOME = SANDBOX
 ELSEWHERE = Institution(institution_id="ins_elsewhere", mode=InstitutionMode.SANDBOX, base_currency="EUR")

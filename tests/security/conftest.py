@@ -4,7 +4,6 @@ from collections.abc import AsyncIterator, Callable
 from contextlib import AbstractAsyncContextManager, asynccontextmanager
 
 import pytest
-from _pytest.terminal import TerminalReporter
 
 from common.app import create_app
 from common.contracts.access import Tier
@@ -18,7 +17,6 @@ from tests.api.user_service.conftest import settings as user_settings
 from tests.api.user_service.conftest import started_once
 from tests.asgi import open_app
 from tests.conftest import RunningUserService
-from tests.security.tally import Tally
 from tests.security.worlds import (
     World,
     ai_world,
@@ -46,7 +44,6 @@ __all__ = [
 OpenWorld = Callable[..., AbstractAsyncContextManager[World]]
 UNLIMITED = {"unauthenticated_per_minute": 10**7, "failed_authentications_per_minute": 10**7}
 """So many cases of one address would be too many requests for any real one."""
-_TALLY = pytest.StashKey[Tally]()
 
 
 @pytest.fixture
@@ -86,18 +83,3 @@ def open_world(
                 yield await external_world(external, known)
 
     return opened
-
-
-@pytest.fixture
-def tally(pytestconfig: pytest.Config) -> Tally:
-    """Return what counts the cases of the whole run."""
-    return pytestconfig.stash.setdefault(_TALLY, Tally())
-
-
-def pytest_terminal_summary(terminalreporter: TerminalReporter, config: pytest.Config) -> None:
-    """Print what was tried."""
-    counted = config.stash.get(_TALLY, None)
-    if counted is not None:
-        terminalreporter.section("security")
-        for line in counted.lines():
-            terminalreporter.write_line(line)

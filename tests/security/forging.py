@@ -4,6 +4,7 @@ import base64
 import json
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
+from enum import Enum
 from functools import cache
 from typing import Any
 
@@ -18,8 +19,18 @@ from tests.fakes import FakeUserService, new_key
 
 MEGABYTE = 1_000_000
 Header = tuple[bytes, bytes]
-GONE = object()
-"""In place of a value: the name is left out."""
+
+
+class Gone(Enum):
+    """What stands in place of a value whose name is left out."""
+
+    GONE = "gone"
+
+    def __repr__(self) -> str:
+        return "missing"
+
+
+GONE: object = Gone.GONE
 
 
 def segment(data: bytes) -> str:

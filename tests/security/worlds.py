@@ -8,6 +8,7 @@ from dataclasses import dataclass, field
 import httpx
 
 from common.auth.signing import SigningKey, unlock
+from common.contracts.roles import Role
 from common.contracts.tokens import API_KEY_SCOPES
 from tests.alert_factories import alert_body
 from tests.api.ai_service.conftest import Ai
@@ -40,7 +41,6 @@ from tests.security.callers import (
 )
 from tests.security.routes import Endpoint
 from user_service.settings import UserSettings
-from user_service.users.roles import Role
 
 THING = "nothing_here"
 """What stands in a path for an id, where the world holds no such thing."""

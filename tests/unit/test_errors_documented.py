@@ -3,6 +3,7 @@
 import importlib
 import pkgutil
 import re
+from collections import Counter
 from pathlib import Path
 
 import ai_service
@@ -14,7 +15,7 @@ import user_service
 from common.errors import PROBLEM_TYPE, PlatformError
 
 DOCUMENT = Path(__file__).parents[2] / "docs" / "errors.md"
-ROW = re.compile(r"^\| `([a-z0-9-]+)` \| (\d{3}) \|", re.MULTILINE)
+ROW = re.compile(r"^\| `([a-z0-9-]+)` \| (\d{3}(?:, \d{3})*) \|", re.MULTILINE)
 # made at the boundary rather than by a class of its own
 WITHOUT_CLASS = {("internal", 500)}
 HTTP = {
@@ -47,9 +48,18 @@ def subclasses(parent: type[PlatformError]) -> set[type[PlatformError]]:
 
 class TestErrorsDocument:
     def test_names_every_problem_with_its_status_and_no_other(self) -> None:
-        documented = {(type_, int(status)) for type_, status in ROW.findall(DOCUMENT.read_text())}
+        documented = {
+            (type_, int(status))
+            for type_, statuses in ROW.findall(DOCUMENT.read_text())
+            for status in statuses.split(", ")
+        }
 
         assert documented == every_problem() | WITHOUT_CLASS | HTTP
+
+    def test_names_no_problem_twice(self) -> None:
+        named = Counter(type_ for type_, _ in ROW.findall(DOCUMENT.read_text()))
+
+        assert [type_ for type_, times in named.items() if times > 1] == []
 
     def test_says_how_a_type_is_written_on_the_wire(self) -> None:
         assert PROBLEM_TYPE in DOCUMENT.read_text()

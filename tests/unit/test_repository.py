@@ -11,9 +11,10 @@ import pytest
 import yaml
 from pydantic_settings import BaseSettings
 
+from assay.settings import OperationsSettings
 from local_stack.settings import StackSettings
 from tests import sizes
-from tests.env_example import LOCAL_STACK, SETTINGS_BY_SERVICE, SHARED, env_example, shown_default
+from tests.env_example import LOCAL_STACK, OPERATIONS, SETTINGS_BY_SERVICE, SHARED, env_example, shown_default
 
 PROJECT = Path(__file__).resolve().parents[2]
 COMPOSE_FILE = PROJECT / "docker-compose.yml"
@@ -47,10 +48,13 @@ class TestEnvExample:
     def test_says_every_setting_of_the_local_stack(self) -> None:
         assert settings_by_group()[LOCAL_STACK] == defaults_of(StackSettings)
 
+    def test_says_every_setting_of_the_assay_command(self) -> None:
+        assert settings_by_group()[OPERATIONS] == defaults_of(OperationsSettings)
+
     def test_is_what_make_env_example_writes(self) -> None:
         assert (PROJECT / ".env.example").read_text() == env_example()
 
-    @pytest.mark.parametrize("settings", [*SETTINGS_BY_SERVICE.values(), StackSettings])
+    @pytest.mark.parametrize("settings", [*SETTINGS_BY_SERVICE.values(), StackSettings, OperationsSettings])
     def test_every_setting_says_what_it_does(self, settings: type[BaseSettings]) -> None:
         assert [name for name, field in settings.model_fields.items() if not field.description] == []
 
@@ -144,7 +148,8 @@ class TestCompose:
         mounts = [mount for service in COMPOSE["services"].values() for mount in service.get("volumes", [])]
         binds = [mount for mount in mounts if isinstance(mount, dict)]
 
-        assert [mount["bind"] for mount in binds] == [{"create_host_path": False}]
+        assert binds
+        assert all(mount["bind"] == {"create_host_path": False} for mount in binds)
         assert all(
             mount.partition(":")[0] in COMPOSE["volumes"] for mount in mounts if isinstance(mount, str)
         )
@@ -180,7 +185,7 @@ def filled_in(value: str) -> str:
 class TestMakefile:
     def test_help_lists_every_target(self) -> None:
         text = (PROJECT / "Makefile").read_text()
-        internal = {"setup", "setup-dev", "venv"}
+        internal = {"compose-tls", "setup", "setup-dev", "venv"}
 
         listed = subprocess.run(
             [_which("make"), "help"], cwd=PROJECT, capture_output=True, text=True, check=True, timeout=30
@@ -202,6 +207,23 @@ class TestMakefile:
         } <= targets
         assert set(re.findall(r"^  (\S+)", listed, re.MULTILINE)) == targets
 
+    @pytest.mark.parametrize(
+        ("more", "arguments"), [([], ""), (["EMAIL=o@assay.example"], '--email "o@assay.example"')]
+    )
+    def test_operator_asks_for_whom_it_is_told(self, more: list[str], arguments: str) -> None:
+        shown = subprocess.run(
+            [_which("make"), "--dry-run", "operator", *more],
+            cwd=PROJECT,
+            capture_output=True,
+            text=True,
+            check=True,
+            timeout=30,
+        ).stdout
+
+        assert (
+            shown.splitlines()[-1].strip() == f".venv/bin/python -m local_stack operator {arguments}".strip()
+        )
+
     def test_makes_the_secrets_of_compose_once_and_for_this_user_alone(self, tmp_path: Path) -> None:
         (tmp_path / "Makefile").write_text((PROJECT / "Makefile").read_text())
         made = tmp_path / "var" / "compose.env"
@@ -212,15 +234,22 @@ class TestMakefile:
             )
             return made.read_text()
 
-        first, second = compose_env(), compose_env()
+        first = compose_env()
+        certificate = (tmp_path / "var" / "compose-tls" / "server.crt").read_bytes()
+        second = compose_env()
 
         secrets = dict(line.split("=") for line in first.splitlines())
         assert set(secrets) == {name for name, _ in REQUIRED_VALUE.findall(COMPOSE_FILE.read_text())}
         assert all(re.fullmatch(r"[0-9a-f]{48}", value) for value in secrets.values())
         assert len(set(secrets.values())) == len(secrets)
         assert second == first
+        assert (tmp_path / "var" / "compose-tls" / "server.crt").read_bytes() == certificate
         assert made.stat().st_mode & 0o777 == 0o600
         assert (tmp_path / "var").stat().st_mode & 0o777 == 0o700
+        tls = tmp_path / "var" / "compose-tls"
+        modes = {path.name: path.stat().st_mode & 0o777 for path in tls.iterdir()}
+        assert modes == {"ca.crt": 0o644, "ca.key": 0o600, "server.crt": 0o644, "server.key": 0o600}
+        assert [path.name for path in (tmp_path / "var").glob(".compose*")] == []
         assert (tmp_path / "var" / "geoip").stat().st_mode & 0o777 == 0o755
 
     def test_says_what_to_install_when_there_is_no_python(self, tmp_path: Path) -> None:

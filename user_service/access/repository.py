@@ -1,50 +1,35 @@
 """The statements on the feed of access changes."""
 
 from collections.abc import Collection, Mapping, Sequence
-from enum import StrEnum
 
 from sqlalchemy import ColumnElement, bindparam, delete, or_, select, update
-from sqlalchemy.dialects import postgresql, sqlite
 from sqlalchemy.ext.asyncio import AsyncSession
 
 from common.auth.gate import MAX_LIFETIME_S
 from common.tenancy import of_every_tenant
-from user_service.access.tables import AccessChangeRow
+from user_service.access_changes.noting import FEED, Subject
+from user_service.access_changes.tables import AccessChangeRow
 from user_service.api_keys.tables import ApiKeyRow
-from user_service.auth.tables import SessionRow
 from user_service.institutions.tables import InstitutionRow
-from user_service.numbering import CounterRow, next_number
+from user_service.numbering import CounterRow
+from user_service.sessions.tables import SessionRow
 
-FEED = "access"
 LONGEST_TOKEN_MS = MAX_LIFETIME_S * 1000
 _TOLD = "the feed tells services about all institutions"
 _USES = "services tell when keys of all institutions were used"
 
 
-class Subject(StrEnum):
-    """What an access change is about."""
-
-    INSTITUTION = "institution"
-    API_KEY = "api_key"
-    SESSION = "session"
-
-
-async def note_change(session: AsyncSession, kind: Subject, subject_id: str) -> None:
-    """Put a subject at the end of the feed: every service learns within seconds what it is now.
-
-    It is called in the transaction that makes the change, after its events: both take numbers, and whoever takes them
-    crosswise waits for each other.
-    """
-    version = await next_number(session, FEED)
-    make = postgresql.insert if session.get_bind().dialect.name == "postgresql" else sqlite.insert
-    row = make(AccessChangeRow).values(kind=kind.value, subject_id=subject_id, version=version)
-    key = ["kind", "subject_id"]
-    await session.execute(row.on_conflict_do_update(index_elements=key, set_={"version": version}))
+async def last_change(session: AsyncSession) -> tuple[int, str]:
+    """Return version and mark of the last change that was committed."""
+    query = select(AccessChangeRow.version, AccessChangeRow.mark).order_by(AccessChangeRow.version.desc())
+    found = (await session.execute(query.limit(1))).first()
+    return (0, "") if found is None else (found.version, found.mark)
 
 
-async def current_version(session: AsyncSession) -> int:
-    """Return the version of the last change that was committed."""
-    return await session.scalar(select(CounterRow.last).where(CounterRow.name == FEED)) or 0
+async def is_change(session: AsyncSession, version: int, mark: str) -> bool:
+    """Say whether `version` has this mark, and is still the last change of its subject."""
+    query = select(AccessChangeRow.mark).where(AccessChangeRow.version == version)
+    return mark == await session.scalar(query)
 
 
 async def changes_after(session: AsyncSession, version: int, *, limit: int) -> Sequence[AccessChangeRow]:

@@ -23,9 +23,9 @@ from common.contracts.access import (
 from common.contracts.tokens import Scope
 from common.db import Database
 from user_service.access import repository
-from user_service.access.repository import Subject
-from user_service.access.tables import AccessChangeRow
-from user_service.api_keys.tables import ApiKeyRow
+from user_service.access_changes.noting import Subject
+from user_service.access_changes.tables import AccessChangeRow
+from user_service.api_keys.tables import ApiKeyRow, has_ended
 from user_service.institutions.tables import InstitutionRow
 from user_service.institutions.tiers import allowance_of
 
@@ -39,10 +39,13 @@ class AccessFeeds:
     hash_key: bytes = field(repr=False)
     page: int = MAX_CHANGES
 
-    async def read(self, session: AsyncSession, *, after: int, now_ms: int) -> AccessFeed:
-        """Return what changed after a version; everything, when this database never had that version."""
-        if after > await repository.current_version(session):
-            after = 0
+    async def read(self, session: AsyncSession, *, after: int, mark: str, now_ms: int) -> AccessFeed:
+        """Return what changed after a version; everything, unless this database knows it by that mark.
+
+        It may have known it: where the subject has changed since, or was forgotten, everything is told too.
+        """
+        if not after or not await repository.is_change(session, after, mark):
+            after, mark = 0, ""
         found = await repository.changes_after(session, after, limit=self.page + 1)
         changes = found[: self.page]
         sessions = await repository.ended_sessions(session, _of(changes, Subject.SESSION), now_ms=now_ms)
@@ -51,6 +54,7 @@ class AccessFeeds:
         return AccessFeed(
             after=after,
             version=changes[-1].version if changes else after,
+            mark=changes[-1].mark if changes else mark,
             more=len(found) > len(changes),
             hash_key=base64.b64encode(self.hash_key).decode(),
             institutions=tuple(_institution(row) for row in institutions),
@@ -81,7 +85,7 @@ class OwnAccess:
     async def catch_up(self) -> None:
         """Read every change that was committed until now, by whichever process."""
         async with self._database.sessions() as session:
-            if await repository.current_version(session) == self.state.version:
+            if await repository.last_change(session) == (self.state.version, self.state.mark):
                 return
             async with self._catching_up:  # one reads on where the other stopped
                 while await self._read_page(session):
@@ -104,8 +108,9 @@ class OwnAccess:
 
     async def _read_page(self, session: AsyncSession) -> bool:
         now_ms = epoch_ms()
-        feed = await self._feeds.read(session, after=self.state.version, now_ms=now_ms)
-        return self.state.apply(feed, as_of=time.monotonic(), now=now_ms // 1000)
+        state = self.state
+        feed = await self._feeds.read(session, after=state.version, mark=state.mark, now_ms=now_ms)
+        return state.apply(feed, as_of=time.monotonic(), now=now_ms // 1000)
 
     async def _keep(self, uses: Mapping[str, int]) -> None:
         try:
@@ -114,11 +119,6 @@ class OwnAccess:
         except BaseException:
             self.state.put_back(uses)
             raise
-
-
-def has_ended(key: ApiKeyRow, *, now_ms: int) -> bool:
-    """Return whether a key is revoked or expired."""
-    return key.revoked_at_ms is not None or (key.expires_at_ms is not None and key.expires_at_ms <= now_ms)
 
 
 def _of(changes: Sequence[AccessChangeRow], kind: Subject) -> list[str]:

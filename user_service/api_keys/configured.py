@@ -5,7 +5,7 @@ from dataclasses import dataclass, field
 
 import structlog
 from pydantic import SecretStr
-from sqlalchemy.exc import IntegrityError
+from sqlalchemy.exc import IntegrityError, OperationalError
 from sqlalchemy.ext.asyncio import AsyncSession
 
 from common.canonical import sha256_hex
@@ -14,17 +14,18 @@ from common.contracts.institutions import Institution
 from common.contracts.tokens import API_KEY_SCOPES, Scope
 from common.db import Database
 from common.ids import new_id
-from user_service.access.repository import Subject, note_change
-from user_service.access.service import has_ended
+from user_service.access_changes.noting import Subject, note_change
 from user_service.api_keys import repository
 from user_service.api_keys.service import ApiKeys, add_key
-from user_service.api_keys.tables import ApiKeyRow
+from user_service.api_keys.tables import ApiKeyRow, has_ended
+from user_service.api_keys.telling import BY_SETTINGS, KeyChange, tell_admins
 from user_service.api_keys.texts import NewKey
 from user_service.derived_keys import keyed_digest
 from user_service.events.recording import SYSTEM, Action, Event, record
 from user_service.institutions import repository as institutions
 from user_service.institutions.tables import InstitutionRow
 from user_service.settings import UserSettings
+from user_service.users.repository import emails_of_admins
 
 SETTINGS = "settings:"
 Changes = list[tuple[Subject, str]]
@@ -65,23 +66,26 @@ class ConfiguredKeys:
         """Make, restore, end or leave each key; two processes that start together come to the same."""
         try:
             await self._ensure(now_ms=now_ms)
-        except IntegrityError:  # the other process was first
+        except (IntegrityError, OperationalError) as error:  # another process was first
+            _log.info("configured_keys.tried_again", error=type(error).__name__)
             await self._ensure(now_ms=now_ms)
 
     async def _ensure(self, *, now_ms: int) -> None:
         wanted = {self._digest(key): key for key in _configured(self.settings) if key.is_set}
         async with self.database.sessions.begin() as session:
+            makers = [key.made_by for key in _configured(self.settings)]
+            # all of them before the first event, as whoever revokes one takes its row before the event's number
+            found = await repository.hold_configured(session, makers, wanted, now_ms=now_ms)
+            held = {row.digest: (row, owner) for row, owner in found}
             changes: Changes = []
-            for key in _configured(self.settings):
-                for row in await repository.made_by(session, key.made_by, now_ms=now_ms):
-                    if row.digest not in wanted:
-                        changes += await self._end(session, key, row, now_ms=now_ms)
+            for row, owner in found:
+                if row.digest not in wanted:
+                    changes += await self._end(session, row, owner, now_ms=now_ms)
             for digest, key in wanted.items():
-                found = await repository.find_by_digest(session, digest)
-                if found is None:
+                if digest not in held:
                     changes += await self._make(session, key, now_ms=now_ms)
                 else:
-                    changes += await self._restore(session, key, *found, now_ms=now_ms)
+                    changes += await self._restore(session, key, *held[digest], now_ms=now_ms)
             for kind, subject_id in changes:  # after all events, as `note_change` asks
                 await note_change(session, kind, subject_id)
 
@@ -89,15 +93,14 @@ class ConfiguredKeys:
         return keyed_digest(self.api_keys.hash_key, key.text.get_secret_value())
 
     async def _end(
-        self, session: AsyncSession, key: ConfiguredKey, row: ApiKeyRow, *, now_ms: int
+        self, session: AsyncSession, row: ApiKeyRow, owner: InstitutionRow, *, now_ms: int
     ) -> Changes:
-        owner = await institutions.find_institution(session, row.institution_id)
-        assert owner is not None  # noqa: S101 - a foreign key
         if not await repository.expire_key(session, row, now_ms=now_ms):
             return []
         event = Event(Action.API_KEY_REVOKED, SYSTEM, "api_key", row.key_id, {"by": "settings"})
         await record(session, owner.as_contract(), event, now_ms=now_ms)
-        _log.info("configured_key.ended", name=key.name, key_id=row.key_id)
+        await _tell(session, row, KeyChange.REVOKED, now_ms=now_ms)
+        _log.info("configured_key.ended", name=row.name, key_id=row.key_id)
         return [(Subject.API_KEY, row.key_id)]
 
     async def _restore(
@@ -110,6 +113,7 @@ class ConfiguredKeys:
         ):
             event = Event(Action.API_KEY_RESTORED, SYSTEM, "api_key", row.key_id, {"scopes": scopes.split()})
             await record(session, owner.as_contract(), event, now_ms=now_ms)
+            await _tell(session, row, KeyChange.RESTORED, now_ms=now_ms)
             _log.info("configured_key.restored", name=key.name, key_id=row.key_id)
             return [(Subject.API_KEY, row.key_id)]
         if has_ended(row, now_ms=now_ms):
@@ -122,6 +126,7 @@ class ConfiguredKeys:
         row = self.api_keys.row(made, owner.institution_id, key.name, key.scopes)
         row.created_by, row.created_at_ms = key.made_by, now_ms
         await add_key(session, row, owner, actor=SYSTEM, now_ms=now_ms)
+        await _tell(session, row, KeyChange.CREATED, now_ms=now_ms)
         _log.info(
             "configured_key.made", name=key.name, key_id=row.key_id, institution_id=owner.institution_id
         )
@@ -152,6 +157,13 @@ class ConfiguredKeys:
         await record(session, row.as_contract(), event, now_ms=now_ms)
         _log.info("institution.registered", institution_id=own_id, mode=row.mode)
         return row.as_contract(), [(Subject.INSTITUTION, own_id)]
+
+
+async def _tell(session: AsyncSession, row: ApiKeyRow, change: KeyChange, *, now_ms: int) -> None:
+    """Tell the institution's admins, if it has any: one that was made for these keys has none."""
+    owner = await institutions.find_institution(session, row.institution_id)
+    if owner is not None and await emails_of_admins(session, row.institution_id):
+        await tell_admins(session, row, change, owner, by=BY_SETTINGS, now_ms=now_ms)
 
 
 def _configured(settings: UserSettings) -> list[ConfiguredKey]:

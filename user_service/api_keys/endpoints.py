@@ -1,8 +1,8 @@
 """Routes about an institution's API keys."""
 
-from typing import Annotated, Any
+from typing import Annotated
 
-from fastapi import APIRouter, Depends, Query, Request
+from fastapi import APIRouter, Depends, Request
 
 from common.auth.bearer import require_scope
 from common.auth.principal import Principal
@@ -10,23 +10,15 @@ from common.clock import epoch_ms
 from common.contracts.fields import Identifier
 from common.contracts.tokens import Scope
 from common.db import SessionDep
+from common.errors import NotFoundError
+from common.paging import Cursor, Limit
+from common.problems import refusals
 from common.strict_json import StrictRoute
 from user_service.api_keys.schemas import ApiKey, ApiKeyPage, IssuedApiKey, NewApiKey, Rotation
-from user_service.api_keys.service import ApiKeys
+from user_service.api_keys.service import ApiKeys, ExpiryOutOfRangeError, KeyEndedError, TooManyKeysError
 
-MAX_PAGE = 200
-_REFUSALS: dict[int | str, dict[str, Any]] = {
-    401: {"description": "No valid access token"},
-    403: {"description": "The access token does not allow this"},
-    422: {"description": "A value is not taken here"},
-    503: {"description": "The database is away; see Retry-After"},
-}
-_BODY: dict[int | str, dict[str, Any]] = {
-    400: {"description": "The body is not JSON that is read here"},
-    415: {"description": "The body is not declared as JSON in UTF-8"},
-}
-_UNKNOWN: dict[int | str, dict[str, Any]] = {404: {"description": "No such key in the caller's institution"}}
-router = APIRouter(prefix="/v1/api-keys", route_class=StrictRoute, tags=["API keys"], responses=_REFUSALS)
+USUAL_ROTATION = Rotation()
+router = APIRouter(prefix="/v1/api-keys", route_class=StrictRoute, tags=["API keys"])
 CanRead = Annotated[Principal, Depends(require_scope(Scope.API_KEYS_READ))]
 CanWrite = Annotated[Principal, Depends(require_scope(Scope.API_KEYS_WRITE))]
 
@@ -42,7 +34,7 @@ ApiKeysDep = Annotated[ApiKeys, Depends(_api_keys)]
 @router.post(
     "",
     status_code=201,
-    responses={**_BODY, 409: {"description": "The institution has as many keys as it may have"}},
+    responses=refusals(TooManyKeysError, ExpiryOutOfRangeError),
 )
 async def create_api_key(
     wanted: NewApiKey, caller: CanWrite, session: SessionDep, api_keys: ApiKeysDep
@@ -59,14 +51,14 @@ async def list_api_keys(
     caller: CanRead,
     session: SessionDep,
     api_keys: ApiKeysDep,
-    limit: Annotated[int, Query(ge=1, le=MAX_PAGE)] = 100,
-    cursor: Annotated[Identifier | None, Query(description="next_cursor of the page before")] = None,
+    limit: Limit = 50,
+    cursor: Cursor = None,
 ) -> ApiKeyPage:
     """Return the institution's API keys, newest first, also those that have ended."""
     return await api_keys.page(session, caller, cursor=cursor, limit=limit, now_ms=epoch_ms())
 
 
-@router.get("/{key_id}", responses=_UNKNOWN)
+@router.get("/{key_id}", responses=refusals(NotFoundError))
 async def read_api_key(
     key_id: Identifier, caller: CanRead, session: SessionDep, api_keys: ApiKeysDep
 ) -> ApiKey:
@@ -77,20 +69,20 @@ async def read_api_key(
 @router.post(
     "/{key_id}/rotate",
     status_code=201,
-    responses={
-        **_BODY,
-        **_UNKNOWN,
-        409: {"description": "The key is revoked, expired or replaced already"},
-    },
+    responses=refusals(NotFoundError, KeyEndedError),
 )
 async def rotate_api_key(
-    key_id: Identifier, rotation: Rotation, caller: CanWrite, session: SessionDep, api_keys: ApiKeysDep
+    key_id: Identifier,
+    caller: CanWrite,
+    session: SessionDep,
+    api_keys: ApiKeysDep,
+    rotation: Rotation = USUAL_ROTATION,
 ) -> IssuedApiKey:
-    """Make a new key in the place of another, which goes on for `overlap_hours`; the body may be `{}`."""
+    """Make a new key in the place of another, which goes on for `overlap_hours`; without a body for a day."""
     return await api_keys.rotate(session, caller, key_id, rotation, now_ms=epoch_ms())
 
 
-@router.delete("/{key_id}", status_code=204, responses=_UNKNOWN)
+@router.delete("/{key_id}", status_code=204, responses=refusals(NotFoundError))
 async def revoke_api_key(
     key_id: Identifier, caller: CanWrite, session: SessionDep, api_keys: ApiKeysDep
 ) -> None:

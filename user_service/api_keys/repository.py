@@ -1,13 +1,14 @@
 """The statements on API keys."""
 
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 
-from sqlalchemy import ColumnElement, CursorResult, and_, func, or_, select, update
+from sqlalchemy import ColumnElement, and_, func, or_, select, update
 from sqlalchemy.ext.asyncio import AsyncSession
 
 from common.tenancy import of_every_tenant, of_tenant
 from user_service.api_keys.tables import ApiKeyRow
 from user_service.institutions.tables import InstitutionRow
+from user_service.statements import rows_changed
 
 _BY_DIGEST = "whose a key is, the key says"
 _CONFIGURED = "the settings name the maker of their keys, whose institution may have been another one before"
@@ -50,10 +51,39 @@ async def find_by_digest(session: AsyncSession, digest: str) -> tuple[ApiKeyRow,
     return None if found is None else (found[0], found[1])
 
 
-async def made_by(session: AsyncSession, created_by: str, *, now_ms: int) -> Sequence[ApiKeyRow]:
-    """Return the keys of one maker that work."""
-    query = select(ApiKeyRow).where(ApiKeyRow.created_by == created_by, _works(now_ms))
-    return (await session.scalars(of_every_tenant(query, _CONFIGURED))).all()
+async def hold_configured(
+    session: AsyncSession, makers: Collection[str], digests: Collection[str], *, now_ms: int
+) -> Sequence[tuple[ApiKeyRow, InstitutionRow]]:
+    """Return the keys of `makers` that work and all with these digests, each with its institution.
+
+    They stay as they are until the commit, and are held in the order of `note_uses`.
+    """
+    query = (
+        select(ApiKeyRow, InstitutionRow)
+        .join(InstitutionRow)
+        .where(
+            or_(ApiKeyRow.digest.in_(digests), and_(ApiKeyRow.created_by.in_(makers), _works(now_ms))),
+        )
+        .order_by(ApiKeyRow.key_id)
+        .with_for_update(of=ApiKeyRow)
+        .execution_options(populate_existing=True)
+    )
+    found = await session.execute(of_every_tenant(query, _CONFIGURED))
+    return [(row, owner) for row, owner in found]
+
+
+async def hold_keys_of(
+    session: AsyncSession, institution_id: str, created_by: str, *, now_ms: int
+) -> Sequence[ApiKeyRow]:
+    """Return the keys of one maker that work, as they stay until the commit; held in the order of `note_uses`."""
+    query = (
+        select(ApiKeyRow)
+        .where(ApiKeyRow.created_by == created_by, _works(now_ms))
+        .order_by(ApiKeyRow.key_id)
+        .with_for_update()
+        .execution_options(populate_existing=True)
+    )
+    return (await session.scalars(of_tenant(institution_id, query))).all()
 
 
 async def replace_key(
@@ -105,7 +135,5 @@ def _works(now_ms: int) -> ColumnElement[bool]:
 async def _change(
     session: AsyncSession, institution_id: str, which: ColumnElement[bool], **values: str | int | None
 ) -> bool:
-    change = update(ApiKeyRow).where(which).values(**values).execution_options(synchronize_session=False)
-    changed = await session.execute(of_tenant(institution_id, change))
-    assert isinstance(changed, CursorResult)  # noqa: S101 - what an UPDATE returns
-    return changed.rowcount == 1
+    change = update(ApiKeyRow).where(which).values(**values)
+    return await rows_changed(session, of_tenant(institution_id, change)) == 1

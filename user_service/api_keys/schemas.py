@@ -8,7 +8,7 @@ from pydantic import AfterValidator, BaseModel, Field
 
 from common.contracts.fields import Contract, Timestamp
 from common.contracts.tokens import API_KEY_SCOPES, Scope
-from user_service.users.schemas import Name
+from user_service.names import Name
 
 MAX_OVERLAP_HOURS = 168
 
@@ -34,6 +34,15 @@ class KeyState(StrEnum):
     REVOKED = "revoked"
 
 
+class KeyMaker(StrEnum):
+    """What has become of whoever made a key; the key goes on either way."""
+
+    ACTIVE = "active"  # may make keys now
+    LOWERED = "lowered"  # has a role that makes none
+    DISABLED = "disabled"
+    SETTINGS = "settings"  # nobody: the operator's settings name it
+
+
 class NewApiKey(Contract):
     """A key to be made."""
 
@@ -57,11 +66,23 @@ class ApiKey(BaseModel):
     scopes: tuple[Scope, ...]
     state: KeyState
     created_at: datetime
-    created_by: str
+    created_by: str = Field(description="the id of who made it")
+    maker: KeyMaker = Field(description="whether they could still make one: the key works either way")
     expires_at: datetime | None
     revoked_at: datetime | None
     last_used_at: datetime | None = Field(description="to within seconds")
     replaced_by: str | None
+
+
+class KeyOfMember(BaseModel):
+    """A key that somebody made who may not make any more."""
+
+    key_id: str
+    name: str
+    prefix: str
+    scopes: tuple[Scope, ...]
+    state: KeyState
+    last_used_at: datetime | None
 
 
 class IssuedApiKey(ApiKey):

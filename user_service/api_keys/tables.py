@@ -23,3 +23,8 @@ class ApiKeyRow(Base):
     revoked_at_ms: Mapped[int | None] = mapped_column(BigInteger)
     last_used_at_ms: Mapped[int | None] = mapped_column(BigInteger)
     replaced_by: Mapped[str | None] = mapped_column(String(64))
+
+
+def has_ended(key: ApiKeyRow, *, now_ms: int) -> bool:
+    """Return whether a key is revoked or expired."""
+    return key.revoked_at_ms is not None or (key.expires_at_ms is not None and key.expires_at_ms <= now_ms)

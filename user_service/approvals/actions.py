@@ -7,6 +7,7 @@ from enum import StrEnum
 from sqlalchemy.ext.asyncio import AsyncSession
 
 from common.approvals import Approval
+from user_service.events.recording import Actor, Approved
 
 
 class ApprovalAction(StrEnum):
@@ -28,8 +29,18 @@ class Wanted:
     subject_id: str = ""
 
 
+def actor_for(approval: Approval) -> Actor:
+    """Return who does what was approved: whoever asked, with the consent of whoever decided."""
+    assert approval.decided_by is not None  # noqa: S101 - it is done once it is closed
+    approved = Approved(approval.approval_id, approval.decided_by)
+    return Actor("user", approval.requested_by, approved)
+
+
 Executor = Callable[[AsyncSession, Approval, int], Awaitable[str]]
 """Does what was approved, in the transaction of the approval, at a time in ms; returns the id of what came of it."""
+
+OPERATORS_HELP_WITH = frozenset({ApprovalAction.GRANT_ADMIN})
+"""Of which an operator is the second person where an institution has none of its own."""
 
 ADVICE: Mapping[ApprovalAction, str] = {
     ApprovalAction.ROTATE_SIGNING_KEY: (

@@ -6,9 +6,9 @@ from common.approvals import Approval
 from common.contracts.institutions import InstitutionMode
 from common.four_eyes import LIFETIME_MS, Circle
 from user_service.approvals import repository
-from user_service.approvals.actions import ADVICE, LEFT_LATELY, ApprovalAction
+from user_service.approvals.actions import ADVICE, LEFT_LATELY, OPERATORS_HELP_WITH, ApprovalAction
 from user_service.institutions.repository import find_institution
-from user_service.users.roles import PLATFORM_INSTITUTION_ID
+from user_service.institutions.tables import PLATFORM_INSTITUTION_ID
 
 
 async def find_circle(session: AsyncSession, approval: Approval, *, now_ms: int) -> Circle:
@@ -22,11 +22,8 @@ async def find_circle(session: AsyncSession, approval: Approval, *, now_ms: int)
     action = ApprovalAction(approval.action)
     is_sandbox = institution.mode == InstitutionMode.SANDBOX.value
     people = await repository.leading_people(session, approval.institution_id)
-    if (
-        action is ApprovalAction.GRANT_ADMIN
-        and institution.institution_id != PLATFORM_INSTITUTION_ID
-        and not is_sandbox
-        and len(people) == 1
+    if action in OPERATORS_HELP_WITH and await repository.has_no_second_person(
+        session, approval.institution_id
     ):
         people |= await repository.leading_people(session, PLATFORM_INSTITUTION_ID)
     left = await repository.led_since(session, approval.institution_id, now_ms - LIFETIME_MS) - people

@@ -9,10 +9,11 @@ from common.auth.principal import Principal
 from common.cursors import from_id_cursor, to_id_cursor
 from common.errors import NotFoundError
 from common.four_eyes import ApprovalState, may_approve
+from common.paging import cut
 from user_service.approvals import repository
 from user_service.approvals.circles import find_circle
 from user_service.approvals.schemas import ApprovalPage, ApprovalView, view_of
-from user_service.users.roles import PLATFORM_INSTITUTION_ID
+from user_service.institutions.tables import PLATFORM_INSTITUTION_ID
 
 
 async def find_for(session: AsyncSession, caller: Principal, approval_id: str, *, now_ms: int) -> Approval:
@@ -96,8 +97,6 @@ async def _find_for_operator(
 async def _page_of(
     session: AsyncSession, caller: Principal, found: Sequence[Approval], *, limit: int, now_ms: int
 ) -> ApprovalPage:
-    shown = found[:limit]
-    return ApprovalPage(
-        items=[await seen_by(session, caller, approval, now_ms=now_ms) for approval in shown],
-        next_cursor=to_id_cursor(shown[-1].approval_id) if len(found) > limit else None,
-    )
+    shown, next_cursor = cut(found, limit, lambda approval: to_id_cursor(approval.approval_id))
+    items = [await seen_by(session, caller, approval, now_ms=now_ms) for approval in shown]
+    return ApprovalPage(items=items, next_cursor=next_cursor)

@@ -1,12 +1,13 @@
 """A request that needs a second person, as people see it."""
 
-from datetime import UTC, datetime
+from datetime import datetime
 
 from pydantic import BaseModel, Field
 
 from common.approvals import Approval
 from common.four_eyes import ApprovalState
 from user_service.approvals.actions import ApprovalAction
+from user_service.times import to_time, to_time_or_none
 
 
 class ApprovalView(BaseModel):
@@ -44,14 +45,10 @@ def view_of(approval: Approval, *, may_approve: bool, now_ms: int) -> ApprovalVi
         details=dict(approval.details),
         state=approval.question.state(now_ms),
         requested_by=approval.requested_by,
-        requested_at=_time(approval.requested_at_ms),
-        expires_at=_time(approval.expires_at_ms),
+        requested_at=to_time(approval.requested_at_ms),
+        expires_at=to_time(approval.expires_at_ms),
         decided_by=approval.decided_by,
-        decided_at=None if approval.decided_at_ms is None else _time(approval.decided_at_ms),
+        decided_at=to_time_or_none(approval.decided_at_ms),
         self_approved=approval.self_approved,
         may_approve=may_approve,
     )
-
-
-def _time(milliseconds: int) -> datetime:
-    return datetime.fromtimestamp(milliseconds / 1000, UTC)

@@ -23,9 +23,9 @@ from user_service.approvals.actions import ApprovalAction, Executor, Wanted
 from user_service.approvals.circles import find_circle
 from user_service.approvals.reading import find_for, seen_by
 from user_service.approvals.schemas import ApprovalView, view_of
+from user_service.approvals.telling import tell_asker, tell_deciders
 from user_service.events.recording import Action, Event, actor_of, record
-from user_service.institutions.repository import find_institution
-from user_service.members.repository import hold_institution
+from user_service.institutions.repository import find_institution, hold_institution
 from user_service.users.repository import hold_user
 
 
@@ -58,7 +58,8 @@ class FourEyes:
         """
         approval = _new(caller, wanted, now_ms=now_ms)
         await _hold(session, approval)
-        at_once = check_asking(caller.subject, await find_circle(session, approval, now_ms=now_ms))
+        circle = await find_circle(session, approval, now_ms=now_ms)
+        at_once = check_asking(caller.subject, circle)
         if await repository.is_waiting(session, approval):
             raise ApprovalPendingError
         await repository.add(session, approval)
@@ -66,6 +67,8 @@ class FourEyes:
         result_id = None
         if at_once:
             approval, result_id = await self._do(session, caller, approval, alone=True, now_ms=now_ms)
+        else:
+            await tell_deciders(session, approval, circle, now_ms=now_ms)
         return Asked(view_of(approval, may_approve=False, now_ms=now_ms), result_id)
 
     async def approve(
@@ -105,7 +108,9 @@ class FourEyes:
         decision = Decision(ApprovalState.APPROVED, caller.subject, now_ms, self_approved=alone)
         closed = await _close(session, approval, decision)
         await _record(session, closed, caller, Action.APPROVAL_GIVEN, now_ms=now_ms, self_approved=alone)
-        return closed, await self.executors[ApprovalAction(approval.action)](session, approval, now_ms)
+        if not alone:
+            await tell_asker(session, closed, caller, now_ms=now_ms)
+        return closed, await self.executors[ApprovalAction(approval.action)](session, closed, now_ms)
 
 
 async def _held(session: AsyncSession, caller: Principal, approval_id: str, *, now_ms: int) -> Approval:
@@ -129,6 +134,8 @@ async def _turn_down(
     closed = await _close(session, approval, Decision(state, caller.subject, now_ms))
     withdrawn = state is ApprovalState.WITHDRAWN
     await _record(session, closed, caller, Action.APPROVAL_REFUSED, now_ms=now_ms, withdrawn=withdrawn)
+    if not withdrawn:
+        await tell_asker(session, closed, caller, now_ms=now_ms)
     return await seen_by(session, caller, closed, now_ms=now_ms)
 
 

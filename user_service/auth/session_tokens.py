@@ -4,19 +4,22 @@ from dataclasses import dataclass
 
 from sqlalchemy.ext.asyncio import AsyncSession
 
+from common.contracts.roles import Role
 from common.errors import PlatformError
 from common.ids import new_id
 from common.logging import add_facts
-from user_service.auth import repository
-from user_service.auth.repository import Account, PresentedToken
+from user_service.attempts.service import Attempt, Attempts
 from user_service.auth.schemas import Tokens
-from user_service.auth.tables import RefreshTokenRow, SessionRow
 from user_service.auth.tokens import AccessToken, TokenIssuer, digest_of, new_refresh_token
 from user_service.events.recording import Action, Actor, Event, record
 from user_service.institutions.tables import InstitutionRow
-from user_service.sessions.origin import Origin
+from user_service.origin import Origin
+from user_service.sessions import refresh_tokens_repository as refresh_tokens
+from user_service.sessions.refresh_tokens_repository import PresentedToken
 from user_service.sessions.repository import forget_expired
-from user_service.users.roles import Role
+from user_service.sessions.tables import RefreshTokenRow, SessionRow
+from user_service.users.accounts_repository import Account
+from user_service.users.repository import hold_user
 
 
 class InstitutionSuspendedError(PlatformError):
@@ -38,12 +41,15 @@ class SessionTokens:
     """Gives sessions their tokens."""
 
     issuer: TokenIssuer
+    attempts: Attempts
     refresh_token_ms: int
     session_ms: int
 
     async def start(self, session: AsyncSession, account: Account, origin: Origin, *, now_ms: int) -> Tokens:
-        """Start a session of somebody who has shown who they are."""
+        """Start a session of somebody who has shown who they are; their account is known at their address then."""
         user = account.user
+        attempt = Attempt(user.email_key, origin.ip_address)
+        await self.attempts.note_known(session, attempt, now_ms=now_ms)
         await forget_expired(session, user, now_ms=now_ms)
         family = SessionRow(
             session_id=new_id("ses"),
@@ -69,12 +75,15 @@ class SessionTokens:
 
     async def renew(self, session: AsyncSession, presented: PresentedToken, *, now_ms: int) -> Tokens | None:
         """Return a session's next tokens, None when it has just ended."""
-        await forget_expired(session, presented.account.user, now_ms=now_ms)
+        user = presented.account.user
+        await hold_user(
+            session, user.user_id, institution_id=user.institution_id
+        )  # before any of the sessions
+        await forget_expired(session, user, now_ms=now_ms)
         family = presented.session
         session.expunge(family)  # its row is changed only if it has not ended
         access = self._sign(presented.account, family, now_ms=now_ms)
-        institution_id = presented.account.user.institution_id
-        if not await repository.go_on_with(session, institution_id, family, now_ms=now_ms):
+        if not await refresh_tokens.go_on_with(session, user.institution_id, family, now_ms=now_ms):
             return None
         return await self._add_refresh_token(session, family, access, now_ms=now_ms)
 

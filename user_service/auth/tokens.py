@@ -8,10 +8,10 @@ from typing import Any
 from common.auth.signing import sign_access_token
 from common.canonical import sha256_hex
 from common.contracts.institutions import Institution
+from common.contracts.roles import SCOPES_BY_ROLE, Role
 from common.contracts.tokens import Scope, TokenUse
 from common.ids import new_id
 from user_service.signing_keys.ring import KeyRing
-from user_service.users.roles import SCOPES_BY_ROLE, Role
 
 REFRESH_TOKEN_BYTES = 32
 

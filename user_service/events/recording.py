@@ -2,7 +2,6 @@
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
-from datetime import UTC, datetime
 from enum import StrEnum
 
 from sqlalchemy.ext.asyncio import AsyncSession
@@ -16,6 +15,7 @@ from common.logging import request_id
 from user_service.events.tables import IdentityEventRow
 from user_service.numbering import next_number
 from user_service.outbox import AUDIT, tell_later
+from user_service.times import to_time
 
 SCHEMA_VERSION = 1
 Details = Mapping[str, str | int | bool | list[str] | None]
@@ -30,6 +30,7 @@ class Action(StrEnum):
     INSTITUTION_RESUMED = "institution.resumed"
     USER_INVITED = "user.invited"
     USER_JOINED = "user.joined"
+    INVITATION_EXPIRED = "user.invitation_expired"
     USER_DISABLED = "user.disabled"
     USER_ENABLED = "user.enabled"
     USER_ROLE_CHANGED = "user.role_changed"
@@ -56,11 +57,20 @@ class Action(StrEnum):
 
 
 @dataclass(frozen=True, slots=True)
+class Approved:
+    """The request by which something is done that needs a second person, and who agreed to it."""
+
+    approval_id: str
+    approved_by: str
+
+
+@dataclass(frozen=True, slots=True)
 class Actor:
-    """Who did it: a person, an API key, one of our services, or nobody who is known."""
+    """Who did it: a person, an API key, one of our services, or nobody who is known; `approved`, where that was needed."""
 
     kind: str
     actor_id: str | None = None
+    approved: Approved | None = None
 
 
 ANONYMOUS = Actor("anonymous")
@@ -74,13 +84,17 @@ def actor_of(caller: Principal) -> Actor:
 
 @dataclass(frozen=True)
 class Event:
-    """Something that happened. `details` hold ids, roles and the like: no secret, no address, no name of a person."""
+    """Something that happened. `details` hold ids, roles and the like: no secret, no address, no name of a person.
+
+    `request_id` is that of the request that caused it, where it is another than the running one.
+    """
 
     action: Action
     actor: Actor
     subject_kind: str
     subject_id: str
     details: Details = field(default_factory=dict)
+    request_id: str = ""
 
 
 async def record(session: AsyncSession, institution: Institution, event: Event, *, now_ms: int) -> str:
@@ -94,12 +108,12 @@ async def record(session: AsyncSession, institution: Institution, event: Event, 
         "event": {
             "event_id": event_id,
             "event_sequence": sequence,
-            "created_at": datetime.fromtimestamp(now_ms / 1000, UTC).isoformat(),
+            "created_at": to_time(now_ms).isoformat(),
             "action": event.action.value,
             "actor": {"kind": event.actor.kind, "id": event.actor.actor_id},
             "subject": {"kind": event.subject_kind, "id": event.subject_id},
-            "details": dict(event.details),
-            "request_id": request_id(),
+            "details": {**event.details, **_consent(event.actor)},
+            "request_id": event.request_id or request_id(),
         },
     }
     session.add(
@@ -115,3 +129,14 @@ async def record(session: AsyncSession, institution: Institution, event: Event, 
     await session.flush()
     await tell_later(session, AUDIT, event_id, now_ms=now_ms)
     return event_id
+
+
+def _consent(actor: Actor) -> Details:
+    """Return both people of what needed two."""
+    if actor.approved is None:
+        return {}
+    return {
+        "approval_id": actor.approved.approval_id,
+        "requested_by": actor.actor_id,
+        "approved_by": actor.approved.approved_by,
+    }

@@ -8,7 +8,8 @@ from sqlalchemy.ext.asyncio import AsyncSession
 from common.auth.principal import Principal
 from common.cursors import from_id_cursor, to_id_cursor
 from common.errors import NotFoundError
-from user_service.access.repository import Subject, note_change
+from common.paging import cut
+from user_service.access_changes.noting import Subject, note_change
 from user_service.events.recording import Action, Event, actor_of, record
 from user_service.institutions import repository
 from user_service.institutions.repository import InstitutionFilter
@@ -31,11 +32,8 @@ class Administration:
     ) -> InstitutionPage:
         """Return tenants, newest first; raises `CursorInvalidError`."""
         found = await repository.page(session, wanted, before=from_id_cursor(cursor), limit=limit + 1)
-        shown = found[:limit]
-        return InstitutionPage(
-            items=[view_of(row) for row in shown],
-            next_cursor=to_id_cursor(shown[-1].institution_id) if len(found) > limit else None,
-        )
+        rows, next_cursor = cut(found, limit, lambda row: to_id_cursor(row.institution_id))
+        return InstitutionPage(items=[view_of(row) for row in rows], next_cursor=next_cursor)
 
     async def read(self, session: AsyncSession, institution_id: str) -> InstitutionView:
         """Return one tenant; raises `NotFoundError`."""

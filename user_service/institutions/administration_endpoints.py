@@ -1,6 +1,6 @@
 """Routes of operators about institutions, and of people about their own."""
 
-from typing import Annotated, Any
+from typing import Annotated
 
 from fastapi import APIRouter, Depends, Query, Request
 
@@ -11,7 +11,9 @@ from common.contracts.fields import Identifier, Text
 from common.contracts.institutions import InstitutionMode
 from common.contracts.tokens import Scope
 from common.db import SessionDep
-from common.problems import PROBLEMS
+from common.errors import NotFoundError
+from common.paging import Cursor, Limit
+from common.problems import refusals
 from common.strict_json import StrictRoute
 from user_service.institutions.administration import Administration
 from user_service.institutions.repository import InstitutionFilter
@@ -22,14 +24,6 @@ from user_service.institutions.schemas import (
     OwnInstitutionChange,
 )
 
-MAX_PAGE = 200
-_READING: dict[int | str, dict[str, Any]] = {
-    401: PROBLEMS[401],
-    403: PROBLEMS[403],
-    422: PROBLEMS[422],
-    503: {"description": "The database is away; see Retry-After"},
-}
-_GONE: dict[int | str, dict[str, Any]] = {404: {"description": "There is no such institution"}}
 router = APIRouter(prefix="/v1/institutions", route_class=StrictRoute, tags=["platform"])
 own = APIRouter(prefix="/v1/institution", route_class=StrictRoute, tags=["institutions"])
 CanSee = Annotated[Principal, Depends(require_scope(Scope.PLATFORM_READ))]
@@ -57,20 +51,20 @@ async def wanted(
     return InstitutionFilter(mode=mode, is_suspended=suspended, name_prefix=name)
 
 
-@router.get("", responses=_READING)
+@router.get("")
 async def list_institutions(
     _caller: CanSee,
     session: SessionDep,
     administration: AdministrationDep,
     wanted: Annotated[InstitutionFilter, Depends(wanted)],
-    limit: Annotated[int, Query(ge=1, le=MAX_PAGE)] = 50,
-    cursor: Annotated[str | None, Query(max_length=64, description="next_cursor of the page before")] = None,
+    limit: Limit = 50,
+    cursor: Cursor = None,
 ) -> InstitutionPage:
     """Return the institutions of this platform, newest first, a page at a time."""
     return await administration.page(session, wanted, cursor=cursor, limit=limit)
 
 
-@router.get("/{institution_id}", responses={**_READING, **_GONE})
+@router.get("/{institution_id}", responses=refusals(NotFoundError))
 async def read_institution(
     institution_id: Identifier, _caller: CanSee, session: SessionDep, administration: AdministrationDep
 ) -> InstitutionView:
@@ -78,7 +72,7 @@ async def read_institution(
     return await administration.read(session, institution_id)
 
 
-@router.patch("/{institution_id}", responses={**PROBLEMS, **_READING, **_GONE})
+@router.patch("/{institution_id}", responses=refusals(NotFoundError))
 async def change_institution(
     institution_id: Identifier,
     change: InstitutionChange,
@@ -93,7 +87,7 @@ async def change_institution(
     return await administration.change(session, caller, institution_id, change, now_ms=epoch_ms())
 
 
-@own.get("", responses=_READING)
+@own.get("")
 async def read_own_institution(
     caller: IsPerson, session: SessionDep, administration: AdministrationDep
 ) -> InstitutionView:
@@ -101,7 +95,7 @@ async def read_own_institution(
     return await administration.read_own(session, caller)
 
 
-@own.patch("", responses={**PROBLEMS, **_READING})
+@own.patch("")
 async def change_own_institution(
     change: OwnInstitutionChange, caller: CanRun, session: SessionDep, administration: AdministrationDep
 ) -> InstitutionView:

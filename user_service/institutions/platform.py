@@ -4,10 +4,10 @@ from sqlalchemy.ext.asyncio import AsyncSession
 
 from common.contracts.access import OverQuota, Tier
 from common.contracts.institutions import Institution, InstitutionMode
-from user_service.access.repository import Subject, note_change
+from user_service.access_changes.noting import Subject, note_change
 from user_service.events.recording import SYSTEM, Action, Event, record
 from user_service.institutions import repository
-from user_service.users.roles import PLATFORM_INSTITUTION_ID
+from user_service.institutions.tables import PLATFORM_INSTITUTION_ID
 
 PLATFORM = Institution(institution_id=PLATFORM_INSTITUTION_ID, mode=InstitutionMode.LIVE, base_currency="EUR")
 NAME = "Platform"

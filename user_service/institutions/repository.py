@@ -3,14 +3,13 @@
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from sqlalchemy import select
-from sqlalchemy.dialects import postgresql, sqlite
+from sqlalchemy import select, update
 from sqlalchemy.ext.asyncio import AsyncSession
 
 from common.contracts.institutions import InstitutionMode
 from common.tenancy import of_every_tenant, of_tenant
-from user_service.institutions.tables import InstitutionRow
-from user_service.users.roles import PLATFORM_INSTITUTION_ID
+from user_service.institutions.tables import PLATFORM_INSTITUTION_ID, InstitutionRow
+from user_service.statements import insert_or
 
 _OPERATORS = "operators see the tenants"
 
@@ -57,8 +56,7 @@ async def page(
 
 async def add_platform(session: AsyncSession, **values: str | int) -> bool:
     """Store the platform's institution; False when it is there already."""
-    make = postgresql.insert if session.get_bind().dialect.name == "postgresql" else sqlite.insert
-    row = make(InstitutionRow).values(**values).on_conflict_do_nothing()
+    row = insert_or(session, InstitutionRow).values(**values).on_conflict_do_nothing()
     return await session.scalar(row.returning(InstitutionRow.institution_id)) is not None
 
 
@@ -66,3 +64,9 @@ async def add_institution(session: AsyncSession, institution: InstitutionRow) ->
     """Store a new institution."""
     session.add(institution)
     await session.flush()
+
+
+async def hold_institution(session: AsyncSession, institution_id: str) -> None:
+    """Make others who change this institution's people wait until the commit; on either engine, by changing nothing."""
+    holding = update(InstitutionRow).values(name=InstitutionRow.name)
+    await session.execute(of_tenant(institution_id, holding).execution_options(synchronize_session=False))

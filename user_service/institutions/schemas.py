@@ -1,60 +1,17 @@
-"""What it takes to register an institution, what comes back, and how it is seen and changed."""
+"""How an institution is seen and changed."""
 
-from datetime import UTC, datetime
+from datetime import datetime
 from typing import Self
 
-from pydantic import BaseModel, ConfigDict, Field, model_validator
+from pydantic import BaseModel, Field, model_validator
 
 from common.contracts.access import Allowance, OverQuota, Tier
 from common.contracts.fields import Contract
-from common.contracts.institutions import Currency, InstitutionMode
-from user_service.auth.schemas import NewPassword, Tokens
+from common.contracts.institutions import InstitutionMode
 from user_service.institutions.tables import InstitutionRow
 from user_service.institutions.tiers import allowance_of
-from user_service.users.email import EmailAddress
-from user_service.users.schemas import Name
-
-
-class FirstAdmin(Contract):
-    """The person who registers the institution and runs it."""
-
-    email: EmailAddress
-    password: NewPassword = Field(description="12 to 128 characters")
-    full_name: Name
-
-
-class Registration(Contract):
-    """A new institution."""
-
-    model_config = ConfigDict(
-        json_schema_extra={
-            "examples": [
-                {
-                    "name": "Harbour Payments",
-                    "mode": "sandbox",
-                    "base_currency": "EUR",
-                    "admin": {
-                        "email": "ada@harbour.example",
-                        "password": "tide-and-lantern-42",
-                        "full_name": "Ada Okafor",
-                    },
-                }
-            ]
-        }
-    )
-
-    name: Name
-    mode: InstitutionMode = Field(description="live: decisions touch money; sandbox: they do not")
-    base_currency: Currency = Field(description="ISO 4217; amounts are compared in it")
-    admin: FirstAdmin
-
-
-class Registered(BaseModel):
-    """The new institution, its first admin, and a session of theirs."""
-
-    institution_id: str
-    user_id: str
-    tokens: Tokens
+from user_service.names import Name
+from user_service.times import to_time, to_time_or_none
 
 
 class InstitutionView(BaseModel):
@@ -109,11 +66,7 @@ def view_of(row: InstitutionRow) -> InstitutionView:
         name=row.name,
         mode=InstitutionMode(row.mode),
         base_currency=row.base_currency,
-        created_at=_time(row.created_at_ms),
+        created_at=to_time(row.created_at_ms),
         allowance=allowance_of(Tier(row.tier), OverQuota(row.over_quota)),
-        suspended_at=None if row.suspended_at_ms is None else _time(row.suspended_at_ms),
+        suspended_at=to_time_or_none(row.suspended_at_ms),
     )
-
-
-def _time(milliseconds: int) -> datetime:
-    return datetime.fromtimestamp(milliseconds / 1000, UTC)

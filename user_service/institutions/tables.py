@@ -28,3 +28,7 @@ class InstitutionRow(Base):
             mode=InstitutionMode(self.mode),
             base_currency=self.base_currency,
         )
+
+
+PLATFORM_INSTITUTION_ID = "platform"
+"""The institution of those who run the platform, which is nobody's tenant."""

@@ -12,13 +12,13 @@ class TierLimits:
 
     decisions_per_month: int | None
     requests_per_second: int
-    key_requests_per_second: int
+    caller_requests_per_second: int
 
 
 LIMITS_BY_TIER: Mapping[Tier, TierLimits] = {
-    Tier.STARTER: TierLimits(50_000, requests_per_second=50, key_requests_per_second=25),
-    Tier.GROWTH: TierLimits(2_000_000, requests_per_second=500, key_requests_per_second=250),
-    Tier.ENTERPRISE: TierLimits(None, requests_per_second=20_000, key_requests_per_second=20_000),
+    Tier.STARTER: TierLimits(50_000, requests_per_second=50, caller_requests_per_second=25),
+    Tier.GROWTH: TierLimits(2_000_000, requests_per_second=500, caller_requests_per_second=250),
+    Tier.ENTERPRISE: TierLimits(None, requests_per_second=20_000, caller_requests_per_second=20_000),
 }
 
 
@@ -30,5 +30,5 @@ def allowance_of(tier: Tier, over_quota: OverQuota) -> Allowance:
         decisions_per_month=limits.decisions_per_month,
         over_quota=over_quota,
         requests_per_second=limits.requests_per_second,
-        key_requests_per_second=limits.key_requests_per_second,
+        caller_requests_per_second=limits.caller_requests_per_second,
     )

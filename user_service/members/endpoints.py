@@ -1,8 +1,8 @@
 """Routes of admins about the people of their institution, and of those who were invited."""
 
-from typing import Annotated, Any
+from typing import Annotated
 
-from fastapi import APIRouter, Depends, Query, Request, Response
+from fastapi import APIRouter, Depends, Request, Response
 
 from common.auth.bearer import require_scope
 from common.auth.principal import Principal
@@ -10,55 +10,42 @@ from common.clock import epoch_ms
 from common.contracts.fields import Identifier
 from common.contracts.tokens import Scope
 from common.db import SessionDep
+from common.errors import NotFoundError, OverloadedError
+from common.four_eyes import NotEligibleError, SecondPersonNeededError
+from common.paging import Cursor, Limit
+from common.problems import Responses, refusals
 from common.strict_json import StrictRoute
 from user_service.approvals.schemas import ApprovalView
+from user_service.approvals.service import ApprovalPendingError
+from user_service.attempts.service import TooManyAttemptsError
 from user_service.auth.schemas import Tokens
+from user_service.auth.session_tokens import InstitutionSuspendedError
+from user_service.auth.weak_passwords import WeakPasswordError
+from user_service.mailed_tokens.desk import InvalidMailedTokenError
+from user_service.mailed_tokens.schemas import TokenMailed
+from user_service.members.changing import LastAdminError, RoleNotOfferedError
 from user_service.members.granting import Granting
+from user_service.members.invitation_limits import TooManyInvitationsError
 from user_service.members.invitations import Joining
-from user_service.members.schemas import Acceptance, Invitation, Member, MemberChange, MemberPage
-from user_service.members.service import Members, by
-from user_service.sessions.origin import OriginDep
+from user_service.members.schemas import (
+    Acceptance,
+    ChangedMember,
+    Invitation,
+    Member,
+    MemberChange,
+    MemberPage,
+)
+from user_service.members.service import AlreadyJoinedError, Members, OwnAccountError, UserDisabledError, by
+from user_service.origin import OriginDep
+from user_service.second_factors.service import SecondFactorOffError
+from user_service.users.repository import EmailTakenError
 
-_ASKED: dict[int | str, dict[str, Any]] = {
-    202: {"model": ApprovalView, "description": "It waits for a second person"}
-}
-_READ_REFUSALS: dict[int | str, dict[str, Any]] = {
-    401: {"description": "No valid access token"},
-    403: {"description": "The access token does not allow this"},
-    503: {"description": "The database is away; see Retry-After"},
-}
-_ONE_REFUSALS: dict[int | str, dict[str, Any]] = {
-    **_READ_REFUSALS,
-    404: {"description": "The institution has no such user"},
-}
-_CHANGE_REFUSALS: dict[int | str, dict[str, Any]] = {
-    **_ONE_REFUSALS,
-    409: {"description": "It is the caller, the last admin, or a user in another state; the type says which"},
-}
-_BODY: dict[int | str, dict[str, Any]] = {400: {"description": "The body is not JSON that is read here"}}
-_MAILED: dict[int | str, dict[str, Any]] = {
-    429: {"description": "Too many invitations were mailed; see Retry-After"}
-}
-_INVITE_REFUSALS: dict[int | str, dict[str, Any]] = {
-    **_BODY,
-    **_READ_REFUSALS,
-    409: {"description": "The e-mail address already has an account, or the role is not offered here"},
-    **_MAILED,
-}
-_ACCEPT_REFUSALS: dict[int | str, dict[str, Any]] = {
-    **_BODY,
-    401: {"description": "The token is unknown, expired or used"},
-    403: {"description": "The institution is suspended"},
-    422: {"description": "A value is not taken here, or the password is too easy to guess"},
-    429: {"description": "Too many attempts failed; see Retry-After"},
-    503: {"description": "Too many passwords are being hashed, or the database is away; see Retry-After"},
-}
+_ASKED: Responses = {202: {"model": ApprovalView, "description": "It waits for a second person"}}
+_ASKING = (RoleNotOfferedError, NotEligibleError, SecondPersonNeededError, ApprovalPendingError)
 router = APIRouter(prefix="/v1/users", route_class=StrictRoute, tags=["users"])
 joining = APIRouter(prefix="/v1/auth/invitations", route_class=StrictRoute, tags=["authentication"])
 CanReadUsers = Annotated[Principal, Depends(require_scope(Scope.USERS_READ))]
 CanWriteUsers = Annotated[Principal, Depends(require_scope(Scope.USERS_WRITE))]
-Page = Annotated[int, Query(ge=1, le=1_000_000)]
-Limit = Annotated[int, Query(ge=1, le=200)]
 
 
 async def _members(request: Request) -> Members:
@@ -88,19 +75,31 @@ MembersDep = Annotated[Members, Depends(_members)]
 JoiningDep = Annotated[Joining, Depends(_joining)]
 
 
-@router.get("", responses=_READ_REFUSALS)
+@router.get("")
 async def list_users(
-    caller: CanReadUsers, session: SessionDep, members: MembersDep, page: Page = 1, limit: Limit = 50
+    caller: CanReadUsers,
+    session: SessionDep,
+    members: MembersDep,
+    limit: Limit = 50,
+    cursor: Cursor = None,
 ) -> MemberPage:
-    """Return the people of the caller's institution, a page at a time."""
-    return await members.read_page(session, by(caller), page=page, limit=limit)
+    """Return the people of the caller's institution in the order they came, a page at a time."""
+    return await members.read_page(session, by(caller), cursor=cursor, limit=limit)
 
 
-@router.post("", status_code=201, response_model=Member, responses=_ASKED | _INVITE_REFUSALS)
+@router.post(
+    "",
+    status_code=201,
+    response_model=Member,
+    responses=_ASKED | refusals(*_ASKING, EmailTakenError, TooManyInvitationsError),
+)
 async def invite_user(
     invitation: Invitation, caller: CanWriteUsers, session: SessionDep, granting: GrantingDep
 ) -> Member | Response:
     """Invite somebody: they get a mail with a token that lets them choose a password within seven days.
+
+    The answer is the same whether the address has an account elsewhere or not; the mail says so to its owner.
+    Somebody who has not joined once the invitation has expired is removed.
 
     An admin is only invited once a second person has agreed under `/v1/approvals`: then the answer is 202. The only
     admin of a sandbox institution does it alone.
@@ -108,7 +107,7 @@ async def invite_user(
     return _answer(await granting.invite(session, caller, invitation, now_ms=epoch_ms()))
 
 
-@router.get("/{user_id}", responses=_ONE_REFUSALS)
+@router.get("/{user_id}", responses=refusals(NotFoundError))
 async def read_user(
     user_id: Identifier, caller: CanReadUsers, session: SessionDep, members: MembersDep
 ) -> Member:
@@ -116,7 +115,11 @@ async def read_user(
     return await members.read(session, by(caller), user_id)
 
 
-@router.patch("/{user_id}", response_model=Member, responses=_ASKED | _BODY | _CHANGE_REFUSALS)
+@router.patch(
+    "/{user_id}",
+    response_model=ChangedMember,
+    responses=_ASKED | refusals(*_ASKING, NotFoundError, OwnAccountError, LastAdminError),
+)
 async def change_user(
     user_id: Identifier,
     change: MemberChange,
@@ -126,20 +129,31 @@ async def change_user(
 ) -> Member | Response:
     """Change somebody's role, disable or enable them. A new role or being disabled ends all their sessions.
 
+    API keys belong to the institution and go on without whoever made them. The answer names those of somebody who may
+    not make any more; with `revoke_api_keys` they end in the same step, everywhere within a minute.
+
     Making somebody an admin, or enabling one again, needs a second person, as inviting one does.
     """
     return _answer(await granting.change(session, caller, user_id, change, now_ms=epoch_ms()))
 
 
-@router.post("/{user_id}/invitation", status_code=202, responses=_CHANGE_REFUSALS | _MAILED)
+@router.post(
+    "/{user_id}/invitation",
+    status_code=202,
+    responses=refusals(NotFoundError, AlreadyJoinedError, UserDisabledError, TooManyInvitationsError),
+)
 async def invite_again(
     user_id: Identifier, caller: CanWriteUsers, session: SessionDep, members: MembersDep
-) -> None:
+) -> TokenMailed:
     """Mail a new invitation to somebody who has not joined yet; earlier ones stop working."""
-    await members.invite_again(session, by(caller), user_id, now_ms=epoch_ms())
+    return await members.invite_again(session, by(caller), user_id, now_ms=epoch_ms())
 
 
-@router.delete("/{user_id}/second-factor", status_code=204, responses=_CHANGE_REFUSALS)
+@router.delete(
+    "/{user_id}/second-factor",
+    status_code=204,
+    responses=refusals(NotFoundError, OwnAccountError, SecondFactorOffError),
+)
 async def remove_second_factor_of(
     user_id: Identifier, caller: CanWriteUsers, session: SessionDep, members: MembersDep
 ) -> None:
@@ -147,7 +161,7 @@ async def remove_second_factor_of(
     await members.remove_second_factor(session, by(caller), user_id, now_ms=epoch_ms())
 
 
-@router.delete("/{user_id}/sessions", status_code=204, responses=_CHANGE_REFUSALS)
+@router.delete("/{user_id}/sessions", status_code=204, responses=refusals(NotFoundError, OwnAccountError))
 async def end_sessions_of(
     user_id: Identifier, caller: CanWriteUsers, session: SessionDep, members: MembersDep
 ) -> None:
@@ -155,7 +169,17 @@ async def end_sessions_of(
     await members.end_sessions(session, by(caller), user_id, now_ms=epoch_ms())
 
 
-@joining.post("/accept", responses=_ACCEPT_REFUSALS)
+@joining.post(
+    "/accept",
+    responses=refusals(
+        InvalidMailedTokenError,
+        InstitutionSuspendedError,
+        EmailTakenError,
+        WeakPasswordError,
+        TooManyAttemptsError,
+        OverloadedError,
+    ),
+)
 async def accept_invitation(
     acceptance: Acceptance, session: SessionDep, opened: JoiningDep, origin: OriginDep
 ) -> Tokens:

@@ -6,16 +6,17 @@ from sqlalchemy.ext.asyncio import AsyncSession
 
 from common.approvals import Approval
 from common.auth.principal import Principal
-from user_service.approvals.actions import ApprovalAction, Wanted
+from common.contracts.roles import Role
+from user_service.approvals.actions import ApprovalAction, Wanted, actor_for
 from user_service.approvals.schemas import ApprovalView
 from user_service.approvals.service import FourEyes
-from user_service.members import repository
+from user_service.institutions import repository as institutions
 from user_service.members.leading import makes_leader
-from user_service.members.schemas import Invitation, Member, MemberChange
+from user_service.members.schemas import ChangedMember, Invitation, Member, MemberChange
 from user_service.members.service import By, Members, by
 from user_service.users.email import email_key
-from user_service.users.repository import refuse_taken
-from user_service.users.roles import Role, leading_role
+from user_service.users.repository import EmailTakenError, find_by_email
+from user_service.users.roles import leading_role
 
 EMAIL, FULL_NAME, USER_ID, ROLE, DISABLED = "email", "full_name", "user_id", "role", "disabled"
 
@@ -28,19 +29,18 @@ class GrantAdmin:
 
     async def __call__(self, session: AsyncSession, approval: Approval, now_ms: int) -> str:
         """Do it for whoever asked, exactly as they asked; returns the user's id, raises as `Members` does."""
-        who = By(approval.requested_by, approval.institution_id)
+        who = By(approval.institution_id, actor_for(approval))
         if USER_ID in approval.details:
             user_id = approval.details[USER_ID]
             change = _change_of(approval)
-            member = await self.members.change(session, who, user_id, change, now_ms=now_ms, approved=True)
-        else:
-            invitation = Invitation(
-                email=approval.details[EMAIL],
-                full_name=approval.details[FULL_NAME],
-                role=Role(approval.details[ROLE]),
-            )
-            member = await self.members.invite(session, who, invitation, now_ms=now_ms)
-        return member.user_id
+            await self.members.change(session, who, user_id, change, now_ms=now_ms, approved=True)
+            return user_id
+        invitation = Invitation(
+            email=approval.details[EMAIL],
+            full_name=approval.details[FULL_NAME],
+            role=Role(approval.details[ROLE]),
+        )
+        return (await self.members.invite(session, who, invitation, now_ms=now_ms)).user_id
 
 
 @dataclass(frozen=True)
@@ -56,7 +56,9 @@ class Granting:
         """Invite somebody, or return the request to do so; raises as `Members.invite` and `FourEyes.ask`."""
         if invitation.role is not leading_role(caller.institution_id):
             return await self.members.invite(session, by(caller), invitation, now_ms=now_ms)
-        await refuse_taken(session, email_key=email_key(invitation.email))
+        key = email_key(invitation.email)
+        if await find_by_email(session, caller.institution_id, email_key=key) is not None:
+            raise EmailTakenError
         details = {
             EMAIL: invitation.email,
             FULL_NAME: invitation.full_name,
@@ -73,9 +75,9 @@ class Granting:
         change: MemberChange,
         *,
         now_ms: int,
-    ) -> Member | ApprovalView:
+    ) -> ChangedMember | ApprovalView:
         """Change somebody, or return the request to do so; raises as `Members.change` and `FourEyes.ask`."""
-        await repository.hold_institution(session, caller.institution_id)  # nobody changes them meanwhile
+        await institutions.hold_institution(session, caller.institution_id)  # nobody changes them meanwhile
         before = await self.members.read(session, by(caller), user_id)
         if user_id == caller.subject or not makes_leader(before, change, leading_role(caller.institution_id)):
             return await self.members.change(session, by(caller), user_id, change, now_ms=now_ms)
@@ -85,7 +87,8 @@ class Granting:
         if change.disabled is not None:
             details[DISABLED] = str(change.disabled).lower()
         wanted = Wanted(ApprovalAction.GRANT_ADMIN, details, subject_id=user_id)
-        return await self._ask(session, caller, wanted, now_ms=now_ms)
+        done = await self._ask(session, caller, wanted, now_ms=now_ms)
+        return ChangedMember(**done.model_dump(), api_keys=()) if isinstance(done, Member) else done
 
     async def _ask(
         self, session: AsyncSession, caller: Principal, wanted: Wanted, *, now_ms: int

@@ -1,7 +1,7 @@
 """Who runs an institution, before and after a change (pure)."""
 
+from common.contracts.roles import Role
 from user_service.members.schemas import Member, MemberChange, MemberState
-from user_service.users.roles import Role
 
 
 def makes_leader(before: Member, change: MemberChange, leading: Role) -> bool:

@@ -5,24 +5,40 @@ from dataclasses import dataclass
 from sqlalchemy.ext.asyncio import AsyncSession
 
 from common.auth.principal import Principal
+from common.contracts.roles import Role
 from common.contracts.tokens import Scope
+from common.cursors import from_id_cursor, to_id_cursor
 from common.errors import NotFoundError, PlatformError
 from common.four_eyes import SecondPersonNeededError
 from common.ids import new_id
-from user_service.auth.repository import Account
+from common.paging import cut
+from user_service.api_keys.service import shown_with_maker
 from user_service.events.recording import Action, Actor, Details, Event, record
+from user_service.institutions import repository as institutions
+from user_service.mailed_tokens.schemas import TokenMailed
+from user_service.mailed_tokens.texts import Purpose, mailed
 from user_service.members import repository
+from user_service.members.changing import apply_change, refuse_leaderless, refuse_role
 from user_service.members.invitation_limits import refuse_too_many
 from user_service.members.invitations import mail_invitation
 from user_service.members.leading import makes_leader, stops_leading
-from user_service.members.schemas import Invitation, Member, MemberChange, MemberPage, MemberState
+from user_service.members.schemas import (
+    ChangedMember,
+    Invitation,
+    Member,
+    MemberChange,
+    MemberPage,
+    MemberState,
+)
+from user_service.notices.queue import as_person
 from user_service.second_factors.service import remove_second_factor
 from user_service.sessions.ending import Ending, EndReason, end_sessions
 from user_service.times import to_time, to_time_or_none
 from user_service.users import repository as users
+from user_service.users.accounts_repository import Account
 from user_service.users.acting import find_holder
 from user_service.users.email import email_key
-from user_service.users.roles import Role, leading_role, may_hold
+from user_service.users.roles import leading_role
 from user_service.users.tables import UserRow
 
 
@@ -32,22 +48,6 @@ class OwnAccountError(PlatformError):
     status_code = 409
     type = "own-account"
     title = "Nobody does this to themselves; ask another admin"
-
-
-class LastAdminError(PlatformError):
-    """Without this admin nobody could run the institution any more."""
-
-    status_code = 409
-    type = "last-admin"
-    title = "This is the last admin who can log in; make another one first"
-
-
-class RoleNotOfferedError(PlatformError):
-    """The role is for another kind of institution: operators belong to the platform, all others do not."""
-
-    status_code = 409
-    type = "role-not-offered"
-    title = "This institution does not have that role"
 
 
 class AlreadyJoinedError(PlatformError):
@@ -70,43 +70,47 @@ class UserDisabledError(PlatformError):
 class By:
     """The person who does something to others of their institution."""
 
-    user_id: str
     institution_id: str
+    actor: Actor
 
     @property
-    def actor(self) -> Actor:
-        """Return them as events name them."""
-        return Actor("user", self.user_id)
+    def user_id(self) -> str:
+        """Return who they are."""
+        assert self.actor.actor_id is not None  # noqa: S101 - people have ids
+        return self.actor.actor_id
 
 
 def by(caller: Principal) -> By:
     """Return the caller as the one who does something."""
-    return By(caller.subject, caller.institution_id)
+    return By(caller.institution_id, Actor("user", caller.subject))
 
 
 @dataclass(frozen=True)
 class Members:
     """The people of institutions. Whoever changes them must still be allowed to: that is looked up anew."""
 
-    async def read_page(self, session: AsyncSession, who: By, *, page: int, limit: int) -> MemberPage:
-        """Return one page of the people of an institution."""
-        rows, total = await repository.read_members(
-            session, who.institution_id, offset=(page - 1) * limit, limit=limit
+    async def read_page(
+        self, session: AsyncSession, who: By, *, cursor: str | None, limit: int
+    ) -> MemberPage:
+        """Return some people of an institution in the order they came; raises `CursorInvalidError`."""
+        found = await repository.read_members(
+            session, who.institution_id, after=from_id_cursor(cursor), limit=limit + 1
         )
-        return MemberPage(items=tuple(shown(row) for row in rows), page=page, limit=limit, total=total)
+        rows, next_cursor = cut(found, limit, lambda row: to_id_cursor(row.user_id))
+        return MemberPage(items=tuple(shown(row) for row in rows), next_cursor=next_cursor)
 
     async def read(self, session: AsyncSession, who: By, user_id: str) -> Member:
         """Return one person of an institution; raises `NotFoundError`."""
         return shown((await _find(session, who, user_id)).user)
 
     async def invite(self, session: AsyncSession, who: By, invitation: Invitation, *, now_ms: int) -> Member:
-        """Add somebody and mail them a token to join.
+        """Add somebody and mail them a token to join; whether their address is known elsewhere shows nowhere.
 
         Raises `RoleNotOfferedError`, `EmailTakenError` and `TooManyInvitationsError`.
         """
-        await repository.hold_institution(session, who.institution_id)
+        await institutions.hold_institution(session, who.institution_id)
         inviting = await _acting(session, who)
-        _refuse_role(invitation.role, who)
+        refuse_role(invitation.role, who.institution_id)
         user = _invited(invitation, who, now_ms=now_ms)
         await users.add_user(session, user)
         await refuse_too_many(session, user, now_ms=now_ms)
@@ -116,12 +120,12 @@ class Members:
         await _note(session, account, Action.USER_INVITED, who, now_ms=now_ms, details=details)
         return shown(user)
 
-    async def invite_again(self, session: AsyncSession, who: By, user_id: str, *, now_ms: int) -> None:
+    async def invite_again(self, session: AsyncSession, who: By, user_id: str, *, now_ms: int) -> TokenMailed:
         """Mail a new invitation; those before it are worth nothing.
 
         Raises `NotFoundError`, `AlreadyJoinedError`, `UserDisabledError` and `TooManyInvitationsError`.
         """
-        await repository.hold_institution(session, who.institution_id)
+        await institutions.hold_institution(session, who.institution_id)
         inviting = await _acting(session, who)
         account = await _find(session, who, user_id)
         if account.user.password_hash:
@@ -132,6 +136,7 @@ class Members:
         await mail_invitation(session, account, invited_by=inviting.user.full_name, now_ms=now_ms)
         details: Details = {"role": account.user.role, "again": True}
         await _note(session, account, Action.USER_INVITED, who, now_ms=now_ms, details=details)
+        return mailed(Purpose.INVITATION)
 
     async def change(
         self,
@@ -142,73 +147,53 @@ class Members:
         *,
         now_ms: int,
         approved: bool = False,
-    ) -> Member:
+    ) -> ChangedMember:
         """Change somebody's role, disable or enable them; what takes rights away ends their sessions.
+
+        API keys they made go on, and are named, unless the change revokes them.
 
         Raises `NotFoundError`, `OwnAccountError`, `RoleNotOfferedError`, `LastAdminError` and, for what makes somebody
         run the institution and is not `approved`, `SecondPersonNeededError`.
         """
-        account = await self._other(session, who, user_id)
+        acting, account = await self._other(session, who, user_id)
         before, leading = shown(account.user), leading_role(who.institution_id)
         if not approved and makes_leader(before, change, leading):
             raise SecondPersonNeededError
         if stops_leading(before, change, leading):
             account.user.led_until_ms = now_ms
-        if change.role is not None:
-            await self._set_role(session, account, change.role, who, now_ms=now_ms)
-        if change.disabled is not None:
-            await self._set_disabled(session, account, who, disabled=change.disabled, now_ms=now_ms)
+        refuse_role(change.role, who.institution_id)
+        keys = await apply_change(
+            session, account, change, who.actor, by=as_person(acting.user), now_ms=now_ms
+        )
         if change.role is not None or change.disabled:
-            await _refuse_leaderless(session, who.institution_id)
-        return shown(account.user)
+            await refuse_leaderless(session, who.institution_id)
+        return ChangedMember(
+            **shown(account.user).model_dump(),
+            api_keys=tuple(shown_with_maker(key, now_ms=now_ms) for key in keys),
+        )
 
     async def remove_second_factor(
         self, session: AsyncSession, who: By, user_id: str, *, now_ms: int
     ) -> None:
         """Remove somebody's second factor and end their sessions; raises `SecondFactorOffError` and as `change`."""
-        account = await self._other(session, who, user_id)
+        _, account = await self._other(session, who, user_id)
         await remove_second_factor(session, account, who.actor, now_ms=now_ms)
         ending = Ending(who.actor, EndReason.SECOND_FACTOR_REMOVED)
         await end_sessions(session, account, ending, now_ms=now_ms)
 
     async def end_sessions(self, session: AsyncSession, who: By, user_id: str, *, now_ms: int) -> None:
         """End all sessions of somebody else; raises as `change`."""
-        account = await self._other(session, who, user_id)
+        _, account = await self._other(session, who, user_id)
         await end_sessions(session, account, Ending(who.actor, EndReason.REVOKED), now_ms=now_ms)
 
-    async def _other(self, session: AsyncSession, who: By, user_id: str) -> Account:
-        """Return somebody else, as they are once nobody else is changing people of this institution."""
-        await repository.hold_institution(session, who.institution_id)
-        await _acting(session, who)
+    async def _other(self, session: AsyncSession, who: By, user_id: str) -> tuple[Account, Account]:
+        """Return who acts and somebody else, as they are once nobody else is changing people of this institution."""
+        await institutions.hold_institution(session, who.institution_id)
+        acting = await _acting(session, who)
         account = await _find(session, who, user_id)
         if user_id == who.user_id:
             raise OwnAccountError
-        return account
-
-    async def _set_role(
-        self, session: AsyncSession, account: Account, role: Role, who: By, *, now_ms: int
-    ) -> None:
-        _refuse_role(role, who)
-        before = account.user.role
-        if before == role.value:
-            return
-        account.user.role = role.value
-        await session.flush()
-        details = {"role": role.value, "role_before": before}
-        await _note(session, account, Action.USER_ROLE_CHANGED, who, now_ms=now_ms, details=details)
-        await end_sessions(session, account, Ending(who.actor, EndReason.ROLE_CHANGED), now_ms=now_ms)
-
-    async def _set_disabled(
-        self, session: AsyncSession, account: Account, who: By, *, disabled: bool, now_ms: int
-    ) -> None:
-        if disabled == (account.user.disabled_at_ms is not None):
-            return
-        account.user.disabled_at_ms = now_ms if disabled else None
-        await session.flush()
-        action = Action.USER_DISABLED if disabled else Action.USER_ENABLED
-        await _note(session, account, action, who, now_ms=now_ms)
-        if disabled:
-            await end_sessions(session, account, Ending(who.actor, EndReason.DISABLED), now_ms=now_ms)
+        return acting, account
 
 
 def shown(row: UserRow) -> Member:
@@ -241,16 +226,6 @@ async def _find(session: AsyncSession, who: By, user_id: str) -> Account:
     return account
 
 
-def _refuse_role(role: Role, who: By) -> None:
-    if not may_hold(role, institution_id=who.institution_id):
-        raise RoleNotOfferedError
-
-
-async def _refuse_leaderless(session: AsyncSession, institution_id: str) -> None:
-    if not await repository.count_able(session, institution_id, leading_role(institution_id)):
-        raise LastAdminError
-
-
 async def _note(
     session: AsyncSession,
     account: Account,
@@ -265,11 +240,13 @@ async def _note(
 
 
 def _invited(invitation: Invitation, who: By, *, now_ms: int) -> UserRow:
+    user_id = new_id("usr")
     return UserRow(
-        user_id=new_id("usr"),
+        user_id=user_id,
         institution_id=who.institution_id,
         email=invitation.email,
         email_key=email_key(invitation.email),
+        login_key=user_id,
         full_name=invitation.full_name,
         role=invitation.role.value,
         password_hash="",

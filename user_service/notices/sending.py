@@ -10,7 +10,7 @@ from common.delivery import Delivery
 from common.outbox import Outbox
 from common.relay import Relay
 from common.writer import DatabaseWriter
-from user_service.auth.mailed_tokens import token_text
+from user_service.mailed_tokens.texts import token_text
 from user_service.notices import repository
 from user_service.notices.repository import Waiting
 from user_service.outbox import NOTICES, table

@@ -1,22 +1,34 @@
 """The token endpoint of OAuth 2, for programs that exchange their API key."""
 
-from typing import Annotated, Any
+from typing import Annotated
 
 from fastapi import APIRouter, Depends, Request
 
 from common.clock import epoch_ms
 from common.db import SessionDep
+from common.errors import BodyTooLargeError
+from common.problems import refusals
 from common.strict_json import StrictRoute
-from user_service.oauth.requests import TokenRequest, read_token_request
+from user_service.oauth.requests import (
+    ClientRefusedError,
+    FormNeededError,
+    GrantTypeError,
+    ScopeRefusedError,
+    TokenRequest,
+    TokenRequestError,
+    read_token_request,
+)
 from user_service.oauth.schemas import TOKEN_REQUEST, GrantedToken
 from user_service.oauth.service import KeyExchange
 
-_REFUSALS: dict[int | str, dict[str, Any]] = {
-    400: {"description": "Not a token request, another grant type, or a scope the key does not have"},
-    401: {"description": "No such key, or it has ended"},
-    415: {"description": "The body is not declared as a form"},
-    503: {"description": "The database is away; see Retry-After"},
-}
+_REFUSALS = (
+    TokenRequestError,
+    GrantTypeError,
+    ScopeRefusedError,
+    ClientRefusedError,
+    BodyTooLargeError,
+    FormNeededError,
+)
 router = APIRouter(prefix="/v1/auth", route_class=StrictRoute, tags=["authentication"])
 
 
@@ -33,7 +45,7 @@ async def _token_request(request: Request) -> TokenRequest:
     )
 
 
-@router.post("/token", responses=_REFUSALS, openapi_extra=TOKEN_REQUEST)
+@router.post("/token", responses=refusals(*_REFUSALS), openapi_extra=TOKEN_REQUEST)
 async def grant_token(
     request: Annotated[TokenRequest, Depends(_token_request)],
     session: SessionDep,

@@ -7,9 +7,8 @@ from sqlalchemy.ext.asyncio import AsyncSession
 from common.contracts.tokens import Scope
 from common.logging import add_facts
 from user_service.access import repository as access
-from user_service.access.service import has_ended
 from user_service.api_keys import repository
-from user_service.api_keys.tables import ApiKeyRow
+from user_service.api_keys.tables import ApiKeyRow, has_ended
 from user_service.auth.tokens import TokenIssuer
 from user_service.derived_keys import keyed_digest
 from user_service.institutions.tables import InstitutionRow

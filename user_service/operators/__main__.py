@@ -14,14 +14,14 @@ from pydantic import TypeAdapter, ValidationError
 from common.clock import epoch_ms
 from common.db import Database
 from user_service import machine
-from user_service.auth.mailed_tokens import token_text
 from user_service.derived_keys import derive_keys
+from user_service.institutions.tables import PLATFORM_INSTITUTION_ID
+from user_service.mailed_tokens.texts import token_text
+from user_service.names import Name
 from user_service.operators import repository
 from user_service.operators.appointing import Appointed, appoint
 from user_service.settings import UserSettings
 from user_service.users.email import EmailAddress
-from user_service.users.roles import PLATFORM_INSTITUTION_ID
-from user_service.users.schemas import Name
 
 app = typer.Typer(help=__doc__, no_args_is_help=True)
 

@@ -6,19 +6,20 @@ from sqlalchemy.ext.asyncio import AsyncSession
 
 from common.errors import NotFoundError
 from common.ids import new_id
-from user_service.auth import repository as tokens
-from user_service.auth.mailed_tokens import Purpose
-from user_service.auth.repository import Account
 from user_service.events.recording import SYSTEM, Action, Event, record
-from user_service.institutions.repository import find_institution
-from user_service.institutions.tables import InstitutionRow
+from user_service.institutions.repository import find_institution, hold_institution
+from user_service.institutions.tables import PLATFORM_INSTITUTION_ID, InstitutionRow
+from user_service.mailed_tokens import repository as mailed_tokens
+from user_service.mailed_tokens.texts import Purpose
+from user_service.members.changing import apply_change
 from user_service.members.invitations import mail_invitation
-from user_service.members.repository import hold_institution
+from user_service.members.schemas import MemberChange
+from user_service.members.telling import BY_MACHINE
 from user_service.operators import repository
-from user_service.sessions.ending import Ending, EndReason, end_sessions
+from user_service.users.accounts_repository import Account
 from user_service.users.email import email_key
-from user_service.users.repository import EmailTakenError, add_user
-from user_service.users.roles import PLATFORM_INSTITUTION_ID, leading_role
+from user_service.users.repository import EmailTakenError, add_user, find_by_email, has_account
+from user_service.users.roles import leading_role
 from user_service.users.tables import UserRow
 
 INVITED_BY = "Assay"
@@ -40,17 +41,21 @@ async def appoint(
 
     Raises `NotFoundError` for an unknown institution and `EmailTakenError` for somebody of another one.
     """
+    await hold_institution(session, institution_id)
     account = await _place(session, institution_id, email=email, full_name=full_name, now_ms=now_ms)
     user, institution = account.user, account.institution
     if user.password_hash:
         return Appointed(user, institution, None)
-    await tokens.spend_mailed_tokens(session, user, Purpose.INVITATION, now_ms=now_ms)
-    token = await tokens.add_mailed_token(session, user.user_id, Purpose.INVITATION, now_ms=now_ms)
+    await mailed_tokens.spend_mailed_tokens(session, user, Purpose.INVITATION, now_ms=now_ms)
+    token = await mailed_tokens.add_mailed_token(session, user.user_id, Purpose.INVITATION, now_ms=now_ms)
     return Appointed(user, institution, token.token_id)
 
 
 async def invite_first_operator(session: AsyncSession, *, email: str, now_ms: int) -> bool:
-    """Mail an invitation to the first operator; False when there was ever one. Raises `EmailTakenError`."""
+    """Mail an invitation to the first operator; False when there is or was one, or one is invited.
+
+    Raises `EmailTakenError`.
+    """
     await hold_institution(session, PLATFORM_INSTITUTION_ID)  # processes that start together do this in turn
     if await repository.operators(session):
         return False
@@ -66,47 +71,30 @@ async def _place(
     institution = await find_institution(session, institution_id)
     if institution is None:
         raise NotFoundError("There is no such institution.")
-    user = await repository.find_by_email(session, email_key=email_key(email))
+    key = email_key(email)
+    user = await find_by_email(session, institution_id, email_key=key)
+    if (user is None or not user.password_hash) and await has_account(session, email_key=key):
+        raise EmailTakenError
     if user is None:
         user = _new_user(institution_id, email=email, full_name=full_name, now_ms=now_ms)
         await add_user(session, user)
-        await _record(session, institution, user, Action.USER_INVITED, now_ms=now_ms)
-    elif user.institution_id != institution_id:
-        raise EmailTakenError
+        event = Event(Action.USER_INVITED, SYSTEM, "user", user.user_id, {"role": user.role})
+        await record(session, institution.as_contract(), event, now_ms=now_ms)
     else:
-        await _raise_up(session, institution, user, now_ms=now_ms)
+        raised = MemberChange(role=leading_role(institution_id), disabled=False)
+        account = Account(user, institution)
+        await apply_change(session, account, raised, SYSTEM, by=BY_MACHINE, now_ms=now_ms)
     return Account(user, institution)
 
 
-async def _raise_up(
-    session: AsyncSession, institution: InstitutionRow, user: UserRow, *, now_ms: int
-) -> None:
-    """Give one of an institution's own people the role that runs it, and let them in again."""
-    role = leading_role(institution.institution_id).value
-    if user.disabled_at_ms is not None:
-        user.disabled_at_ms = None
-        await _record(session, institution, user, Action.USER_ENABLED, now_ms=now_ms)
-    if user.role != role:
-        user.role = role
-        await _record(session, institution, user, Action.USER_ROLE_CHANGED, now_ms=now_ms)
-        ending = Ending(SYSTEM, EndReason.ROLE_CHANGED)
-        await end_sessions(session, Account(user, institution), ending, now_ms=now_ms)
-    await session.flush()
-
-
-async def _record(
-    session: AsyncSession, institution: InstitutionRow, user: UserRow, action: Action, *, now_ms: int
-) -> None:
-    event = Event(action, SYSTEM, "user", user.user_id, {"role": user.role})
-    await record(session, institution.as_contract(), event, now_ms=now_ms)
-
-
 def _new_user(institution_id: str, *, email: str, full_name: str, now_ms: int) -> UserRow:
+    user_id = new_id("usr")
     return UserRow(
-        user_id=new_id("usr"),
+        user_id=user_id,
         institution_id=institution_id,
         email=email,
         email_key=email_key(email),
+        login_key=user_id,
         full_name=full_name,
         role=leading_role(institution_id).value,
         password_hash="",

@@ -5,12 +5,13 @@ from enum import StrEnum
 
 from sqlalchemy.ext.asyncio import AsyncSession
 
-from user_service.auth.repository import Account
 from user_service.derived_keys import DerivedKeys, keyed_digest
 from user_service.events.recording import Action, Actor, Event, record
 from user_service.notices.security_changes import SecurityChange, tell_owner
 from user_service.second_factors import repository
 from user_service.second_factors.codes import matching_step, plain
+from user_service.users.accounts_repository import Account
+from user_service.users.repository import hold_user
 from user_service.users.tables import UserRow
 
 
@@ -28,7 +29,11 @@ class Codes:
     keys: DerivedKeys
 
     async def use(self, session: AsyncSession, user: UserRow, code: str, *, now_ms: int) -> CodeKind | None:
-        """Use a code up and return what it was; None when it is wrong or was used before."""
+        """Use a code up and return what it was; None when it is wrong or was used before.
+
+        It takes the row of the user before that of a recovery code, as whoever removes the second factor does.
+        """
+        await hold_user(session, user.user_id, institution_id=user.institution_id)
         step = self.step_of(user, code, now_ms=now_ms)
         if step is not None:
             return CodeKind.TIME_STEP if await repository.use_step(session, user, step) else None

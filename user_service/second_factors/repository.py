@@ -2,11 +2,12 @@
 
 from collections.abc import Collection
 
-from sqlalchemy import CursorResult, delete, or_, update
+from sqlalchemy import delete, or_, update
 from sqlalchemy.ext.asyncio import AsyncSession
 
 from common.tenancy import of_tenant
-from user_service.auth.tables import RecoveryCodeRow
+from user_service.second_factors.tables import RecoveryCodeRow
+from user_service.statements import rows_changed
 from user_service.users.tables import UserRow
 
 
@@ -20,11 +21,8 @@ async def use_step(session: AsyncSession, user: UserRow, step: int) -> bool:
             or_(UserRow.totp_last_step.is_(None), UserRow.totp_last_step < step),
         )
         .values(totp_last_step=step)
-        .execution_options(synchronize_session=False)
     )
-    used = await session.execute(of_tenant(user.institution_id, using))
-    assert isinstance(used, CursorResult)  # noqa: S101 - what an UPDATE returns
-    return used.rowcount == 1
+    return await rows_changed(session, of_tenant(user.institution_id, using)) == 1
 
 
 async def use_recovery_code(session: AsyncSession, user: UserRow, digest: str, *, now_ms: int) -> bool:
@@ -37,11 +35,8 @@ async def use_recovery_code(session: AsyncSession, user: UserRow, digest: str, *
             RecoveryCodeRow.used_at_ms.is_(None),
         )
         .values(used_at_ms=now_ms)
-        .execution_options(synchronize_session=False)
     )
-    used = await session.execute(of_tenant(user.institution_id, using))
-    assert isinstance(used, CursorResult)  # noqa: S101 - what an UPDATE returns
-    return used.rowcount == 1
+    return await rows_changed(session, of_tenant(user.institution_id, using)) == 1
 
 
 async def begin(session: AsyncSession, user: UserRow, *, encrypted: str) -> bool:
@@ -59,11 +54,8 @@ async def confirm(session: AsyncSession, user: UserRow, *, step: int, now_ms: in
             UserRow.totp_confirmed_at_ms.is_(None),
         )
         .values(totp_confirmed_at_ms=now_ms, totp_last_step=step)
-        .execution_options(synchronize_session=False)
     )
-    confirmed = await session.execute(of_tenant(user.institution_id, confirming))
-    assert isinstance(confirmed, CursorResult)  # noqa: S101 - what an UPDATE returns
-    return confirmed.rowcount == 1
+    return await rows_changed(session, of_tenant(user.institution_id, confirming)) == 1
 
 
 async def remove(session: AsyncSession, user: UserRow) -> bool:
@@ -97,8 +89,5 @@ async def _set(session: AsyncSession, user: UserRow, *, confirmed: bool, **value
         update(UserRow)
         .where(UserRow.user_id == user.user_id, is_on if confirmed else ~is_on)
         .values(**values)
-        .execution_options(synchronize_session=False)
     )
-    changed = await session.execute(of_tenant(user.institution_id, change))
-    assert isinstance(changed, CursorResult)  # noqa: S101 - what an UPDATE returns
-    return changed.rowcount == 1
+    return await rows_changed(session, of_tenant(user.institution_id, change)) == 1

@@ -6,12 +6,11 @@ from sqlalchemy.ext.asyncio import AsyncSession
 
 from common.auth.principal import Principal
 from common.errors import PlatformError
-from user_service.auth.proofs import Proofs
-from user_service.auth.repository import Account
 from user_service.events.recording import Action, Actor, Event, actor_of, record
 from user_service.notices.security_changes import SecurityChange, tell_owner
 from user_service.second_factors import repository
 from user_service.second_factors.codes import enrolment_uri, new_recovery_codes, new_secret
+from user_service.second_factors.proofs import Proofs
 from user_service.second_factors.schemas import (
     RecoveryCodes,
     SecondFactorBegun,
@@ -19,7 +18,7 @@ from user_service.second_factors.schemas import (
     SecondFactorRemoval,
     SecondFactorRequest,
 )
-from user_service.sessions.origin import Origin
+from user_service.users.accounts_repository import Account
 from user_service.users.acting import find_caller
 
 
@@ -50,7 +49,6 @@ class SecondFactors:
         session: AsyncSession,
         caller: Principal,
         request: SecondFactorRequest,
-        origin: Origin,
         *,
         now_ms: int,
     ) -> SecondFactorBegun:
@@ -58,10 +56,11 @@ class SecondFactors:
 
         Raises `WrongCurrentPasswordError`, `TooManyAttemptsError` and `SecondFactorOnError`.
         """
-        user = (await find_caller(session, caller)).user
+        account = await find_caller(session, caller)
+        user = account.user
         if user.totp_confirmed_at_ms is not None:
             raise SecondFactorOnError
-        await self.proofs.check_password(session, user, request.current_password, origin, now_ms=now_ms)
+        await self.proofs.check_password(session, caller, account, request.current_password, now_ms=now_ms)
         secret = new_secret()
         encrypted = self.proofs.codes.encrypted(secret)
         if not await repository.begin(session, user, encrypted=encrypted):
@@ -73,7 +72,6 @@ class SecondFactors:
         session: AsyncSession,
         caller: Principal,
         confirmation: SecondFactorConfirmation,
-        origin: Origin,
         *,
         now_ms: int,
     ) -> RecoveryCodes:
@@ -84,7 +82,7 @@ class SecondFactors:
             raise SecondFactorOnError
         if user.totp_secret is None:
             raise SecondFactorOffError
-        step = await self.proofs.check_step(session, user, confirmation.code, origin, now_ms=now_ms)
+        step = await self.proofs.check_step(session, caller, account, confirmation.code, now_ms=now_ms)
         if not await repository.confirm(session, user, step=step, now_ms=now_ms):
             raise SecondFactorOnError
         codes = new_recovery_codes()
@@ -100,7 +98,6 @@ class SecondFactors:
         session: AsyncSession,
         caller: Principal,
         removal: SecondFactorRemoval,
-        origin: Origin,
         *,
         now_ms: int,
     ) -> None:
@@ -109,8 +106,8 @@ class SecondFactors:
         if account.user.totp_confirmed_at_ms is None:
             raise SecondFactorOffError
         proofs = self.proofs
-        await proofs.check_password(session, account.user, removal.current_password, origin, now_ms=now_ms)
-        kind = await proofs.use_code(session, account.user, removal.code, origin, now_ms=now_ms)
+        await proofs.check_password(session, caller, account, removal.current_password, now_ms=now_ms)
+        kind = await proofs.use_code(session, caller, account, removal.code, now_ms=now_ms)
         await remove_second_factor(session, account, actor_of(caller), now_ms=now_ms)
         await proofs.codes.note_use(session, account, kind, now_ms=now_ms)
 

@@ -5,10 +5,11 @@ from enum import StrEnum
 
 from sqlalchemy.ext.asyncio import AsyncSession
 
-from user_service.access.repository import Subject, note_change
-from user_service.auth.repository import Account
+from user_service.access_changes.noting import Subject, note_change
 from user_service.events.recording import Action, Actor, Event, record
+from user_service.notices.security_changes import tell_of_reuse
 from user_service.sessions import repository
+from user_service.users.accounts_repository import Account
 
 
 class EndReason(StrEnum):
@@ -20,18 +21,23 @@ class EndReason(StrEnum):
     PASSWORD_CHANGED = "password_changed"  # noqa: S105 - what happened, no secret
     PASSWORD_RESET = "password_reset"  # noqa: S105
     ROLE_CHANGED = "role_changed"
+    GUESSED = "too_many_attempts"
     DISABLED = "disabled"
     SECOND_FACTOR_REMOVED = "second_factor_removed"
 
 
 @dataclass(frozen=True, slots=True)
 class Ending:
-    """Who ends which sessions, and why: all of them, `only` one, or all but `keep`."""
+    """Who ends which sessions, and why: all of them, `only` one, or all but `keep`.
+
+    Of a reuse the owner is told, with the address it came from.
+    """
 
     actor: Actor
     reason: EndReason
     only: str | None = None
     keep: str | None = None
+    ip_address: str = ""
 
 
 async def end_sessions(session: AsyncSession, account: Account, ending: Ending, *, now_ms: int) -> list[str]:
@@ -46,6 +52,8 @@ async def end_sessions(session: AsyncSession, account: Account, ending: Ending, 
     for session_id in ended:
         event = Event(action, ending.actor, "session", session_id, details)
         await record(session, account.institution.as_contract(), event, now_ms=now_ms)
+    if ended and ending.reason is EndReason.REUSED:
+        await tell_of_reuse(session, account, ending.ip_address, now_ms=now_ms)
     for session_id in ended:
         await note_change(session, Subject.SESSION, session_id)
     return ended

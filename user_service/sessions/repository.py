@@ -6,27 +6,29 @@ from sqlalchemy import delete, select, update
 from sqlalchemy.ext.asyncio import AsyncSession
 
 from common.tenancy import of_tenant
-from user_service.auth.tables import RefreshTokenRow, SessionRow
+from user_service.sessions.tables import RefreshTokenRow, SessionRow
 from user_service.users.repository import hold_user
 from user_service.users.tables import UserRow
 
-MAX_SHOWN = 200
-
 
 async def open_sessions(
-    session: AsyncSession, institution_id: str, user_id: str, *, now_ms: int
+    session: AsyncSession,
+    institution_id: str,
+    user_id: str,
+    *,
+    before: str | None,
+    limit: int,
+    now_ms: int,
 ) -> Sequence[SessionRow]:
-    """Return a user's sessions that can still be used, the one used last first."""
-    query = (
-        select(SessionRow)
-        .where(
-            SessionRow.user_id == user_id,
-            SessionRow.ended_at_ms.is_(None),
-            SessionRow.expires_at_ms > now_ms,
-        )
-        .order_by(SessionRow.last_used_at_ms.desc(), SessionRow.session_id)
-        .limit(MAX_SHOWN)
+    """Return a user's sessions that can still be used, the newest first, those before the id `before`."""
+    query = select(SessionRow).where(
+        SessionRow.user_id == user_id,
+        SessionRow.ended_at_ms.is_(None),
+        SessionRow.expires_at_ms > now_ms,
     )
+    if before is not None:
+        query = query.where(SessionRow.session_id < before)
+    query = query.order_by(SessionRow.session_id.desc()).limit(limit)
     return (await session.scalars(of_tenant(institution_id, query))).all()
 
 

@@ -18,6 +18,7 @@ class OpenSession(BaseModel):
 
 
 class OpenSessions(BaseModel):
-    """A user's open sessions, the one used last first; at most 200."""
+    """Some of a user's open sessions, the newest first; `next_cursor` is null on the last page."""
 
     items: tuple[OpenSession, ...]
+    next_cursor: str | None

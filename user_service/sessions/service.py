@@ -5,12 +5,14 @@ from dataclasses import dataclass
 from sqlalchemy.ext.asyncio import AsyncSession
 
 from common.auth.principal import Principal
+from common.cursors import from_id_cursor, to_id_cursor
 from common.errors import NotFoundError
-from user_service.auth.tables import SessionRow
+from common.paging import cut
 from user_service.events.recording import actor_of
 from user_service.sessions import repository
 from user_service.sessions.ending import Ending, EndReason, end_sessions
 from user_service.sessions.schemas import OpenSession, OpenSessions
+from user_service.sessions.tables import SessionRow
 from user_service.times import to_time
 from user_service.users.acting import find_caller
 
@@ -19,10 +21,21 @@ from user_service.users.acting import find_caller
 class Sessions:
     """The caller's own sessions."""
 
-    async def read(self, session: AsyncSession, caller: Principal, *, now_ms: int) -> OpenSessions:
-        """Return the caller's open sessions."""
-        rows = await repository.open_sessions(session, caller.institution_id, caller.subject, now_ms=now_ms)
-        return OpenSessions(items=tuple(_shown(row, current=caller.session_id) for row in rows))
+    async def page(
+        self, session: AsyncSession, caller: Principal, *, cursor: str | None, limit: int, now_ms: int
+    ) -> OpenSessions:
+        """Return some of the caller's open sessions, the newest first; raises `CursorInvalidError`."""
+        found = await repository.open_sessions(
+            session,
+            caller.institution_id,
+            caller.subject,
+            before=from_id_cursor(cursor),
+            limit=limit + 1,
+            now_ms=now_ms,
+        )
+        rows, next_cursor = cut(found, limit, lambda row: to_id_cursor(row.session_id))
+        items = tuple(_shown(row, current=caller.session_id) for row in rows)
+        return OpenSessions(items=items, next_cursor=next_cursor)
 
     async def end_one(
         self, session: AsyncSession, caller: Principal, session_id: str, *, now_ms: int

@@ -29,6 +29,10 @@ class KeyKeeper:
             await asyncio.sleep(REREAD_S)
             await self.look(now_ms=epoch_ms())
 
+    async def reread(self, *, now_ms: int) -> None:
+        """Use the keys that another process made."""
+        await self.store.reread(self.ring, now_ms=now_ms)
+
     async def look(self, *, now_ms: int) -> None:
         """Rotate if it is due, then read what is there. Of several processes one rotates."""
         await self.store.reread(self.ring, now_ms=now_ms)

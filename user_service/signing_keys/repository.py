@@ -2,15 +2,18 @@
 
 from collections.abc import Sequence
 
-from sqlalchemy import func, or_, select
+from sqlalchemy import BigInteger, func, literal, or_, select
 from sqlalchemy.ext.asyncio import AsyncSession
 
-from user_service.auth.tables import SigningKeyRow
+from user_service.signing_keys.tables import SigningKeyRow
 
 
-async def newest(session: AsyncSession, *, limit: int) -> Sequence[SigningKeyRow]:
-    """Return the newest keys, also retired ones, newest first."""
+async def newest(session: AsyncSession, *, limit: int, before: int | None = None) -> Sequence[SigningKeyRow]:
+    """Return the newest keys, also retired ones, newest first; those before the generation `before`."""
     query = select(SigningKeyRow).order_by(SigningKeyRow.generation.desc()).limit(limit)
+    if before is not None:
+        # a cursor may hold any number of 64 bits
+        query = query.where(SigningKeyRow.generation < literal(before, BigInteger()))
     return (await session.scalars(query)).all()
 
 

@@ -4,15 +4,13 @@ from dataclasses import dataclass
 from enum import StrEnum
 
 from common.auth.gate import LEEWAY_S, MAX_LIFETIME_S
-from common.auth.keys import REFRESH_S
+from user_service.times import DAY_MS
 
-LEAD_MS = 3 * int(REFRESH_S) * 1000
-"""From publishing to signing: every service fetches the keys within a minute; two fetches may fail."""
+LEAD_MS = 180_000
+"""From publishing to signing: every service fetches the keys nine times meanwhile (`common.auth.keys.REFRESH_S`)."""
 
 OVERLAP_MS = (MAX_LIFETIME_S + LEEWAY_S) * 1000
 """From the last signature of a key to its end: as long as any token may live."""
-
-DAY_MS = 86_400_000
 
 
 class KeyState(StrEnum):

@@ -17,7 +17,8 @@ class SigningKeyView(BaseModel):
     retired_at: datetime | None = Field(description="when tokens that it signed are refused")
 
 
-class SigningKeyList(BaseModel):
-    """The newest keys, newest first."""
+class SigningKeyPage(BaseModel):
+    """Some keys, newest first; `next_cursor` is null on the last page."""
 
     items: list[SigningKeyView]
+    next_cursor: str | None

@@ -1,24 +1,23 @@
 """What operators see and ask for of the signing keys."""
 
-from collections.abc import Sequence
 from dataclasses import dataclass
-from datetime import UTC, datetime
 
 from sqlalchemy.ext.asyncio import AsyncSession
 
 from common.approvals import Approval
 from common.auth.principal import Principal
-from user_service.approvals.actions import ApprovalAction, Wanted
+from common.cursors import from_cursor, to_cursor
+from common.paging import cut
+from user_service.approvals.actions import ApprovalAction, Wanted, actor_for
 from user_service.approvals.schemas import ApprovalView
 from user_service.approvals.service import FourEyes
-from user_service.auth.tables import SigningKeyRow
-from user_service.events.recording import Actor
 from user_service.signing_keys import repository
 from user_service.signing_keys.schedule import KeyTimes
-from user_service.signing_keys.schemas import SigningKeyList, SigningKeyView
+from user_service.signing_keys.schemas import SigningKeyPage, SigningKeyView
 from user_service.signing_keys.store import KeyStore, refuse_second_rotation
+from user_service.signing_keys.tables import SigningKeyRow
+from user_service.times import to_time, to_time_or_none
 
-SHOWN = 100
 ALL_KEYS = "signing_keys"
 
 
@@ -30,8 +29,7 @@ class RotateSigningKey:
 
     async def __call__(self, session: AsyncSession, approval: Approval, now_ms: int) -> str:
         """Rotate for whoever asked; returns the new key's id, raises `RotationUnderWayError`."""
-        actor = Actor("user", approval.requested_by)
-        return (await self.store.rotate(session, actor=actor, now_ms=now_ms)).kid
+        return (await self.store.rotate(session, actor=actor_for(approval), now_ms=now_ms)).kid
 
 
 @dataclass(frozen=True)
@@ -40,9 +38,18 @@ class SigningKeys:
 
     four_eyes: FourEyes
 
-    async def list(self, session: AsyncSession, *, now_ms: int) -> SigningKeyList:
-        """Return the newest keys, also retired ones."""
-        return shown(await repository.newest(session, limit=SHOWN), now_ms=now_ms)
+    async def page(
+        self, session: AsyncSession, *, cursor: str | None, limit: int, now_ms: int
+    ) -> SigningKeyPage:
+        """Return some keys, also retired ones, newest first; raises `CursorInvalidError`."""
+        signing = next(
+            (row.kid for row in await repository.published(session, now_ms=now_ms) if _may_sign(row, now_ms)),
+            None,
+        )
+        found = await repository.newest(session, before=from_cursor(cursor), limit=limit + 1)
+        rows, next_cursor = cut(found, limit, lambda row: to_cursor(row.generation))
+        items = [_shown(row, is_signing=row.kid == signing, now_ms=now_ms) for row in rows]
+        return SigningKeyPage(items=items, next_cursor=next_cursor)
 
     async def ask_for_rotation(
         self, session: AsyncSession, caller: Principal, *, now_ms: int
@@ -56,23 +63,19 @@ class SigningKeys:
         return (await self.four_eyes.ask(session, caller, wanted, now_ms=now_ms)).approval
 
 
-def shown(rows: Sequence[SigningKeyRow], *, now_ms: int) -> SigningKeyList:
-    """Return `rows`, newest first, as they are at `now_ms`."""
-    times = [KeyTimes(row.created_at_ms, row.signs_from_ms, row.retired_at_ms) for row in rows]
-    signing = next((its for its in times if its.may_sign(now_ms)), None)
-    return SigningKeyList(
-        items=[
-            SigningKeyView(
-                kid=row.kid,
-                state=its.state(now_ms, is_newest_that_may_sign=its is signing),
-                created_at=_time(row.created_at_ms),
-                signs_from=_time(row.signs_from_ms),
-                retired_at=None if row.retired_at_ms is None else _time(row.retired_at_ms),
-            )
-            for row, its in zip(rows, times, strict=True)
-        ]
+def _times(row: SigningKeyRow) -> KeyTimes:
+    return KeyTimes(row.created_at_ms, row.signs_from_ms, row.retired_at_ms)
+
+
+def _may_sign(row: SigningKeyRow, now_ms: int) -> bool:
+    return _times(row).may_sign(now_ms)
+
+
+def _shown(row: SigningKeyRow, *, is_signing: bool, now_ms: int) -> SigningKeyView:
+    return SigningKeyView(
+        kid=row.kid,
+        state=_times(row).state(now_ms, is_newest_that_may_sign=is_signing),
+        created_at=to_time(row.created_at_ms),
+        signs_from=to_time(row.signs_from_ms),
+        retired_at=to_time_or_none(row.retired_at_ms),
     )
-
-
-def _time(milliseconds: int) -> datetime:
-    return datetime.fromtimestamp(milliseconds / 1000, UTC)

@@ -11,12 +11,13 @@ from sqlalchemy.ext.asyncio import AsyncSession
 from common.auth.signing import SigningKey, generate_signing_key, unlock
 from common.db import Database
 from common.errors import PlatformError, StartupError
-from user_service.auth.tables import SigningKeyRow
+from user_service.changes import Topic, announce
 from user_service.events.recording import Action, Actor, Event, record
 from user_service.institutions.platform import PLATFORM
 from user_service.signing_keys import repository
 from user_service.signing_keys.ring import KeyRing, RingKey
 from user_service.signing_keys.schedule import KeyTimes, plan_rotation
+from user_service.signing_keys.tables import SigningKeyRow
 
 FIRST_GENERATION = 1
 _log = structlog.get_logger()
@@ -66,13 +67,15 @@ class KeyStore:
         Raises `RotationUnderWayError`, unless it is `at_once`: that is for a key that somebody may have stolen.
         """
         locked = await asyncio.to_thread(generate_signing_key, passphrase=self.passphrase)
+        # read first: a rotation that is committed in between is then seen, or has taken the next generation
+        last_generation = await repository.last_generation(session)
         published = await repository.published(session, now_ms=now_ms)
         if not at_once:
             refuse_second_rotation(published)
         plan = plan_rotation(now_ms=now_ms, at_once=at_once)
         row = SigningKeyRow(
             kid=locked.kid,
-            generation=await repository.last_generation(session) + 1,
+            generation=last_generation + 1,
             encrypted_pem=locked.private_pem,
             created_at_ms=now_ms,
             signs_from_ms=plan.signs_from_ms,
@@ -85,6 +88,7 @@ class KeyStore:
         for old in published:
             old.retired_at_ms = plan.old_retired_at_ms
         await _record(session, row, published, actor=actor, at_once=at_once, now_ms=now_ms)
+        await announce(session, Topic.SIGNING_KEYS)
         _log.info("signing_key.rotated", kid=row.kid, at_once=at_once)
         return row
 

@@ -1,23 +1,27 @@
 """Users: the people of an institution."""
 
-from sqlalchemy import BigInteger, ForeignKey, String
+from sqlalchemy import BigInteger, ForeignKey, Index, String
 from sqlalchemy.orm import Mapped, mapped_column
 
 from user_service.tables import Base
 
 
 class UserRow(Base):
-    """One person. `email_key` decides whether an address is taken; `email` is the one that mail is sent to.
+    """One person. `email` is where mail is sent to; by `email_key` an institution has an address once.
 
-    `password_hash` is empty until an invited person has chosen a password.
+    `login_key` is the `email_key` of whoever has joined, and so an address logs in to one account on the whole platform.
+    Until an invited person has chosen a password, `password_hash` is empty and `login_key` is their id: an invitation
+    reserves nothing.
     """
 
     __tablename__ = "users"
+    __table_args__ = (Index("ix_users_address", "institution_id", "email_key", unique=True),)
 
     user_id: Mapped[str] = mapped_column(String(64), primary_key=True)
     institution_id: Mapped[str] = mapped_column(ForeignKey("institutions.institution_id"), index=True)
     email: Mapped[str] = mapped_column(String(320))
-    email_key: Mapped[str] = mapped_column(String(320), unique=True)
+    email_key: Mapped[str] = mapped_column(String(320))
+    login_key: Mapped[str] = mapped_column(String(320), unique=True)
     full_name: Mapped[str] = mapped_column(String(256))
     role: Mapped[str] = mapped_column(String(16))
     password_hash: Mapped[str] = mapped_column(String(256))

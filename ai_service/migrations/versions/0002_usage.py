@@ -8,14 +8,9 @@ down_revision = "0001"
 branch_labels = None
 depends_on = None
 
-MONTH = {
-    "sqlite": "strftime('%Y-%m', created_at_ms / 1000, 'unixepoch')",
-    "postgresql": "to_char(to_timestamp(created_at_ms / 1000) AT TIME ZONE 'UTC', 'YYYY-MM')",
-}
-
 
 def upgrade() -> None:
-    op.create_table(
+    usage = op.create_table(
         "usage",
         sa.Column("institution_id", sa.String(64), primary_key=True),
         sa.Column("month", sa.String(7), primary_key=True),
@@ -35,11 +30,21 @@ def upgrade() -> None:
     op.create_index(
         "quota_warnings_once", "quota_warnings", ["institution_id", "month", "threshold"], unique=True
     )
-    month = MONTH[op.get_bind().dialect.name]
-    op.execute(
-        "INSERT INTO usage (institution_id, month, decisions) "  # noqa: S608 - nothing of it comes from outside
-        f"SELECT institution_id, {month}, count(*) FROM decisions GROUP BY institution_id, {month}"
+    _count_decisions(usage)
+
+
+def _count_decisions(usage: sa.Table) -> None:
+    decisions = sa.table("decisions", sa.column("institution_id"), sa.column("created_at_ms", sa.BigInteger))
+    seconds = decisions.c.created_at_ms // 1000
+    if op.get_bind().dialect.name == "postgresql":
+        month = sa.func.to_char(sa.func.timezone("UTC", sa.func.to_timestamp(seconds)), "YYYY-MM")
+    else:
+        month = sa.func.strftime("%Y-%m", seconds, "unixepoch")
+    made = sa.select(decisions.c.institution_id, month.label("month")).subquery()
+    counted = sa.select(made.c.institution_id, made.c.month, sa.func.count()).group_by(
+        made.c.institution_id, made.c.month
     )
+    op.execute(sa.insert(usage).from_select(["institution_id", "month", "decisions"], counted))
 
 
 def downgrade() -> None:

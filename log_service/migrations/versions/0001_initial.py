@@ -41,8 +41,10 @@ def _create_records() -> None:
         sqlite_with_rowid=False,
     )
     op.create_index("audit_records_of_day", "audit_records", GROUP)
-    _partial_index("audit_records_waiting", "audit_records", GROUP, "object_id IS NULL")
-    _partial_index("audit_records_by_object", "audit_records", ["object_id"], "object_id IS NOT NULL")
+    _partial_index("audit_records_waiting", "audit_records", GROUP, sa.text("object_id IS NULL"))
+    _partial_index(
+        "audit_records_by_object", "audit_records", ["object_id"], sa.text("object_id IS NOT NULL")
+    )
     op.create_table(
         "spooled_bodies",
         sa.Column("record_id", sa.String(64), primary_key=True),
@@ -80,11 +82,16 @@ def _create_objects() -> None:
     op.create_index(
         "archive_objects_of_day", "archive_objects", ["institution_mode", "institution_id", "day", "number"]
     )
-    _partial_index("archive_objects_sealed", "archive_objects", ["attempts", "object_id"], "state = 'sealed'")
     _partial_index(
-        "archive_objects_to_clear", "archive_objects", ["object_id"], "state = 'stored' AND has_bodies"
+        "archive_objects_sealed", "archive_objects", ["attempts", "object_id"], sa.text("state = 'sealed'")
+    )
+    _partial_index(
+        "archive_objects_to_clear",
+        "archive_objects",
+        ["object_id"],
+        sa.text("state = 'stored' AND has_bodies"),
     )
 
 
-def _partial_index(name: str, table: str, columns: list[str], where: str) -> None:
-    op.create_index(name, table, columns, sqlite_where=sa.text(where), postgresql_where=sa.text(where))
+def _partial_index(name: str, table: str, columns: list[str], where: sa.TextClause) -> None:
+    op.create_index(name, table, columns, sqlite_where=where, postgresql_where=where)

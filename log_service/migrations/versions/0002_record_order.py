@@ -1,5 +1,6 @@
 """Record ids are ordered by their bytes on PostgreSQL too."""
 
+import sqlalchemy as sa
 from alembic import op
 
 revision = "0002"
@@ -11,15 +12,15 @@ TABLES = ("audit_records", "spooled_bodies")
 
 
 def upgrade() -> None:
-    _collate('"C"')
+    _collate("C")
 
 
 def downgrade() -> None:
-    _collate('"default"')
+    _collate("default")
 
 
 def _collate(collation: str) -> None:
     if op.get_context().dialect.name != "postgresql":  # SQLite orders by bytes anyway
         return
     for table in TABLES:
-        op.execute(f"ALTER TABLE {table} ALTER COLUMN record_id TYPE varchar(64) COLLATE {collation}")
+        op.alter_column(table, "record_id", type_=sa.String(64, collation=collation))

@@ -8,6 +8,7 @@ from typing import Any
 
 import httpx
 import pytest
+from pydantic import SecretStr
 
 from ai_service.main import SERVICE
 from ai_service.settings import AiSettings
@@ -101,7 +102,7 @@ async def open_ai(
             settings = AiSettings(
                 **{
                     "environment": "test",
-                    "database_url": f"sqlite:///{tmp_path}/ai.db",
+                    "database_url": SecretStr(f"sqlite:///{tmp_path}/ai.db"),
                     "models_dir": models_dir,
                     "velocity_snapshot": tmp_path / "velocity.npz",
                     "user_service_url": users.url,

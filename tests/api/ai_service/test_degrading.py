@@ -16,8 +16,10 @@ from ai_service.main import SERVICE
 from ai_service.settings import AiSettings
 from common.app import Service, State, create_app
 from common.auth.access import STALE_S, AccessState
+from common.auth.access_file import AccessFile, Moment
 from common.clock import epoch_ms
 from common.contracts.access import AccessFeed, EndedSession
+from tests.access_files import confirmed_at
 from tests.api.ai_service.conftest import API_KEYS, Ai, OpenAi
 from tests.asgi import open_app
 from tests.conftest import RunningUserService
@@ -164,6 +166,47 @@ class TestWithoutNewsOfWhoMayGetIn:
         assert afterwards
 
 
+class TestStartedWithoutUserService:
+    @pytest.mark.parametrize("door", ["hot", "route"])
+    async def test_it_goes_on_as_if_it_had_not_stopped(
+        self, open_ai: OpenAi, users: RunningUserService, tmp_path: Path, door: str
+    ) -> None:
+        leaving = serving(users.fake.app)
+        url = await leaving.__aenter__()
+        kept = {"user_service_url": url, "access_folder": tmp_path, "hot_door": door == "hot"}
+        async with open_ai(**kept) as ai:
+            known = ai.auth()
+        await leaving.__aexit__(None, None, None)
+        file = AccessFile(tmp_path / "ai_service.access", source=f"assay at {url}")
+
+        found: dict[str, list[tuple[int, object]]] = {}
+        for age, seconds in {"young": 0, "old": STALE_S + 1}.items():
+            confirmed_at(file, Moment.ago(seconds))
+            async with open_ai(**kept) as ai:
+                found[age] = [
+                    await outcome(ai, f"{age}: token", known),
+                    await outcome(ai, f"{age}: key", {"X-API-Key": API_KEYS["api_key"]}),
+                    await outcome(ai, f"{age}: revoked", {"X-API-Key": API_KEYS["revoked_key"]}),
+                    await outcome(ai, f"{age}: suspended", {"X-API-Key": API_KEYS["suspended_key"]}),
+                    ((await ai.client.get("/v1/transactions", headers=known)).status_code, None),
+                ]
+
+        refused = [(401, None), (401, None)]
+        degraded = (200, ["revocation"])
+        assert found == {
+            "young": [(200, []), (200, []), *refused, (200, None)],
+            "old": [degraded, degraded, *refused, (503, None)],
+        }
+
+
+async def outcome(ai: Ai, transaction_id: str, headers: dict[str, str]) -> tuple[int, object]:
+    """Score without an address, which nobody looks up without a service token; return status and degradations."""
+    event_time = "2026-11-01T10:00:00+00:00"
+    body = transaction_body(transaction_id=transaction_id, event_time=event_time, ip_address=None)
+    response = await ai.client.post("/v1/score", json=body, headers=headers)
+    return response.status_code, response.json().get("degraded")
+
+
 class TestWithoutGeoIp:
     async def test_every_answer_says_so_and_the_service_is_soon_left_alone(
         self, ai: Ai, targets: FakeTargets
@@ -275,6 +318,7 @@ def grow_old(access: AccessState) -> None:
     nothing = AccessFeed(
         after=version,
         version=version,
+        mark=access.mark,
         more=False,
         hash_key=hash_key,
         institutions=(),

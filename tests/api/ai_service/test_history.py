@@ -1,6 +1,6 @@
 import pytest
 
-from ai_service.bootstrap import AlreadyRunningError
+from ai_service.only_process import AlreadyRunningError
 from tests.api.ai_service.conftest import API_KEYS, Ai, OpenAi
 from tests.factories import LIVE
 from tests.models import FINE, FRAUD, save_test_model

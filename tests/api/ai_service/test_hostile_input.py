@@ -30,8 +30,13 @@ DOORS: dict[str, dict[str, Any]] = {"route": {"hot_door": False}, "hot": {"hot_d
 PIECE = 12  # characters: shorter pieces are in our own words too
 MAX_ANSWER_BYTES = 4096
 TIMES_AND_IDS = frozenset({"request_id", "decision_id", "created_at", "timings_ms"})
+PROBLEM_FIELDS = {
+    "type", "title", "status", "detail", "errors", "request_id", "missing_scope", "required_roles",
+}  # fmt: skip
 HEADERS_THAT_DIFFER = frozenset({"x-request-id", "content-length"})
-LEFT = re.compile(r"\br=\d+")  # how many requests are left depends on when this one came
+LEFT = re.compile(
+    r"\b[rt]=\d+"
+)  # how many requests are left, and for how long, depends on when this one came
 OpenDoor = Callable[[str], AbstractAsyncContextManager[Ai]]
 
 
@@ -49,7 +54,7 @@ class Answered:
         """Return everything that must be the same whichever door was taken."""
         body = self.response.json()
         headers = {
-            name: LEFT.sub("r=", value)
+            name: LEFT.sub("", value)
             for name, value in self.response.headers.items()
             if name not in HEADERS_THAT_DIFFER
         }
@@ -65,7 +70,7 @@ class Answered:
             yield "has another status, or no type"
         if not body.get("title") or body.get("request_id") != response.headers["X-Request-ID"]:
             yield "has no title, or another request_id"
-        if not set(body) <= {"type", "title", "status", "detail", "errors", "request_id"}:
+        if not set(body) <= PROBLEM_FIELDS:
             yield "has unknown fields"
         if len(response.content) > MAX_ANSWER_BYTES:
             yield "is long"

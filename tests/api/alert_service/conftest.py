@@ -15,6 +15,7 @@ from cryptography import x509
 from cryptography.hazmat.primitives import hashes, serialization
 from cryptography.hazmat.primitives.asymmetric import ec
 from cryptography.x509.oid import NameOID
+from pydantic import SecretStr
 
 from alert_service.main import SERVICE
 from alert_service.settings import AlertSettings, SmtpSecurity
@@ -82,9 +83,13 @@ class Alerts:
             lambda: self._notification(alert_id, lambda found: found["state"] == state), timeout_s=timeout_s
         )
 
-    async def until_failed(self, alert_id: str) -> dict[str, Any]:
-        """Wait until a try to tell the alert has failed."""
-        return await eventually(lambda: self._notification(alert_id, lambda found: found["last_error"]))
+    async def until_failed(self, alert_id: str, *, said: str | None = None) -> dict[str, Any]:
+        """Wait until a try to tell the alert has failed, with these words if any are given."""
+        return await eventually(
+            lambda: self._notification(
+                alert_id, lambda found: found["last_error"] and said in {None, found["last_error"]}
+            )
+        )
 
     async def _notification(self, alert_id: str, wanted: Callable[[dict[str, Any]], Any]) -> dict[str, Any]:
         found: dict[str, Any] = (await self.get(f"/v1/alerts/{alert_id}")).json()["notification"]
@@ -107,7 +112,7 @@ async def open_alerts(users: RunningUserService, mails: MailServer, tmp_path: Pa
         settings = AlertSettings(
             **{
                 "environment": "test",
-                "database_url": f"sqlite:///{tmp_path}/alerts.db",
+                "database_url": SecretStr(f"sqlite:///{tmp_path}/alerts.db"),
                 "user_service_url": users.url,
                 "smtp_port": mails.port,
                 "smtp_security": SmtpSecurity.NONE,

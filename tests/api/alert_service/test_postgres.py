@@ -2,11 +2,13 @@ import asyncio
 from collections import Counter
 
 import psycopg
+from pydantic import SecretStr
 
 from tests.alert_factories import alert_body
 from tests.api.alert_service.conftest import OpenAlerts
 from tests.mail_server import MailServer
 from tests.notice_factories import TOKEN, notice_body
+from tests.postgres import seeing_all
 from tests.waiting import eventually
 
 A, B = "a@example.org", "b@example.org"
@@ -38,7 +40,7 @@ class TestOverPostgres:
         self, open_alerts: OpenAlerts, mails: MailServer, postgres_url: str
     ) -> None:
         ids = [f"alr_{number:03}" for number in range(210)]
-        changes = {"database_url": postgres_url, "mail_collect_s": 0, "mail_max_alerts": 2}
+        changes = {"database_url": SecretStr(postgres_url), "mail_collect_s": 0, "mail_max_alerts": 2}
         async with open_alerts(**changes) as one, open_alerts(**changes) as other:
             await asyncio.gather(
                 *(
@@ -104,7 +106,7 @@ class TestOverPostgres:
 
 async def _secrets(url: str) -> list[str | None]:
     def read() -> list[str | None]:
-        with psycopg.connect(url) as connection:
+        with psycopg.connect(seeing_all(url)) as connection:
             return [row[0] for row in connection.execute("SELECT secret FROM notices")]
 
     return await asyncio.to_thread(read)

@@ -239,14 +239,21 @@ class TestUserRoutes:
     async def test_refuse_users_without_it(self, client: httpx.AsyncClient, issuer: FakeUserService) -> None:
         response = await client.get("/v1/user", headers=bearer(issuer.user_token(scopes=[Scope.ALERTS_READ])))
 
-        assert_problem(response, 403, "forbidden")
+        problem = assert_problem(response, 403, "forbidden")
+        assert problem["missing_scope"] == "score:write"
+        assert problem["required_roles"] == ["admin", "builder"]
+        challenge = 'Bearer error="insufficient_scope", scope="score:write"'
+        assert response.headers["WWW-Authenticate"] == challenge
 
     async def test_refuse_services_even_with_it(
         self, client: httpx.AsyncClient, issuer: FakeUserService
     ) -> None:
         response = await client.get("/v1/user", headers=bearer(issuer.service_token(*Scope)))
 
-        assert_problem(response, 403, "forbidden")
+        problem = assert_problem(response, 403, "forbidden")
+        assert problem["detail"] == "This is for people and API keys of institutions."
+        assert "missing_scope" not in problem
+        assert "WWW-Authenticate" not in response.headers
 
 
 class TestServiceRoutes:
@@ -262,14 +269,18 @@ class TestServiceRoutes:
     ) -> None:
         response = await client.get("/v1/service", headers=bearer(issuer.service_token(Scope.ALERTS_WRITE)))
 
-        assert_problem(response, 403, "forbidden")
+        problem = assert_problem(response, 403, "forbidden")
+        assert problem["missing_scope"] == "audit:write"
+        assert "required_roles" not in problem  # no person can have it
 
     async def test_refuse_users_even_with_it(
         self, client: httpx.AsyncClient, issuer: FakeUserService
     ) -> None:
         response = await client.get("/v1/service", headers=bearer(issuer.user_token(scopes=list(Scope))))
 
-        assert_problem(response, 403, "forbidden")
+        problem = assert_problem(response, 403, "forbidden")
+        assert problem["detail"] == "This is for the platform's own services."
+        assert "missing_scope" not in problem
 
     async def test_refuse_nobody(self, client: httpx.AsyncClient) -> None:
         assert_problem(await client.get("/v1/service"), 401, "unauthenticated")

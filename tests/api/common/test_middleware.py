@@ -171,9 +171,11 @@ class TestOperations:
         ]
         assert responses
         for _, response in responses:
-            assert response["content"] == {
-                "application/problem+json": {"schema": {"$ref": "#/components/schemas/Problem"}}
-            }
+            (shown,) = response["content"].items()
+            assert shown[0] == "application/problem+json"
+            assert shown[1]["schema"] == {"$ref": "#/components/schemas/Problem"}
+            for example in shown[1].get("examples", {}).values():
+                assert example["$ref"].rpartition("/")[2] in document["components"]["examples"]
         assert "HTTPValidationError" not in document["components"]["schemas"]
 
 

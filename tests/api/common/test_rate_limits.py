@@ -36,7 +36,7 @@ def tiny(issuer: FakeUserService, clock: Clock) -> Tiny:
     limits = RateLimits(
         unauthenticated_per_minute=4,
         failures_per_minute=6,
-        allowances=FakeAllowances(allowance(requests_per_second=5, key_requests_per_second=3)),
+        allowances=FakeAllowances(allowance(requests_per_second=5, caller_requests_per_second=3)),
         clock=clock,
     )
     verifier = TokenVerifier(OwnKey(issuer), expected=Expected(issuer="assay", audience="assay"))

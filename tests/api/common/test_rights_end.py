@@ -25,11 +25,11 @@ from tests.api.common.conftest import Tiny
 from tests.asgi import open_app
 from tests.servers import serving
 from tests.waiting import eventually
-from user_service.access.repository import Subject, note_change
+from user_service.access_changes.noting import Subject, note_change
 from user_service.institutions.tables import InstitutionRow
 from user_service.main import SERVICE
 from user_service.sessions import repository as sessions
-from user_service.settings import UserSettings
+from user_service.settings import RegistrationPolicy, UserSettings
 from user_service.users.tables import UserRow
 
 SECRET = "a secret of ai_service that is long enough"
@@ -105,6 +105,7 @@ async def world(tmp_path: Path) -> AsyncIterator[World]:
     settings = UserSettings(
         database_url=f"sqlite:///{tmp_path}/users.db",
         signing_key_passphrase=SecretStr("a passphrase that is long enough for tests"),
+        registration=RegistrationPolicy.OPEN,
         ai_service_secret=SecretStr(SECRET),
         _env_file=None,
     )

@@ -78,7 +78,7 @@ def log_settings(
     """Return settings for a log_service that lives in `folder`."""
     chosen = {
         "environment": Environment.TEST,
-        "database_url": f"sqlite:///{folder}/log_service.db",
+        "database_url": SecretStr(f"sqlite:///{folder}/log_service.db"),
         "user_service_url": users.url,
         "s3_endpoint_url": bucket.url,
         "s3_bucket": BUCKET,

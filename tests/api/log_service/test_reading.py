@@ -156,7 +156,7 @@ class TestReadDay:
             "institution_mode": "sandbox",
             "day": DAY,
             "totals": {"records": 3, "archived": 3, "spooled": 0},
-            "objects": [
+            "items": [
                 {
                     "key": key,
                     "number": 1,
@@ -168,7 +168,7 @@ class TestReadDay:
                     "state": "stored",
                 }
             ],
-            "next_after": None,
+            "next_cursor": None,
         }
 
     async def test_gives_pages_of_objects(self, archiving: RunningLogService) -> None:
@@ -177,11 +177,11 @@ class TestReadDay:
             await archiving.all_archived(sequence)
 
         first = (await archiving.read(f"/v1/audit/days/{DAY}?limit=2")).json()
-        last = (await archiving.read(f"/v1/audit/days/{DAY}?limit=2&after={first['next_after']}")).json()
+        last = (await archiving.read(f"/v1/audit/days/{DAY}?limit=2&cursor={first['next_cursor']}")).json()
 
-        assert [item["number"] for item in first["objects"]] == [1, 2]
-        assert [item["number"] for item in last["objects"]] == [3]
-        assert last["next_after"] is None
+        assert [item["number"] for item in first["items"]] == [1, 2]
+        assert [item["number"] for item in last["items"]] == [3]
+        assert last["next_cursor"] is None
         assert first["totals"] == last["totals"] == {"records": 3, "archived": 3, "spooled": 0}
 
     async def test_is_empty_for_others_and_for_other_days(self, archiving: RunningLogService) -> None:
@@ -192,7 +192,7 @@ class TestReadDay:
         tomorrow = await archiving.read("/v1/audit/days/2026-11-03")
 
         for answer in (rivals.json(), tomorrow.json()):
-            assert answer["objects"] == []
+            assert answer["items"] == []
             assert answer["totals"] == {"records": 0, "archived": 0, "spooled": 0}
 
     @pytest.mark.parametrize(
@@ -293,8 +293,8 @@ class TestTwoKinds:
         assert one.content == events[1].body.encode()
         assert one.headers["X-Record-State"] == "archived"
         assert "/identity-" in one.headers["X-Object-Key"]
-        assert {each["kind"] for each in day["objects"]} == {"decision", "identity"}
-        assert {each["key"] for each in day["objects"]} == set(bucket.objects())
-        assert sorted(each["number"] for each in day["objects"]) == list(range(1, len(bucket.objects()) + 1))
+        assert {each["kind"] for each in day["items"]} == {"decision", "identity"}
+        assert {each["key"] for each in day["items"]} == set(bucket.objects())
+        assert sorted(each["number"] for each in day["items"]) == list(range(1, len(bucket.objects()) + 1))
         assert lines == [each.body.encode() for each in (*decisions, *events)]
         assert hidden.status_code == 404

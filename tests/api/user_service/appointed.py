@@ -10,11 +10,11 @@ import httpx
 from common.clock import epoch_ms
 from common.db import Database
 from tests.api.user_service.conftest import PASSWORD, Admin, bearer, registration
-from user_service.auth.mailed_tokens import token_text
 from user_service.derived_keys import derive_keys
+from user_service.institutions.tables import PLATFORM_INSTITUTION_ID
+from user_service.mailed_tokens.texts import token_text
 from user_service.operators.appointing import appoint
 from user_service.settings import UserSettings
-from user_service.users.roles import PLATFORM_INSTITUTION_ID
 
 
 def changed(settings: UserSettings, **values: object) -> UserSettings:

@@ -14,9 +14,10 @@ import pytest
 from pydantic import SecretStr
 
 from common.app import create_app
-from tests.asgi import open_app
+from common.contracts.access import Tier
+from tests.asgi import open_app, open_app_apart
 from user_service.main import SERVICE
-from user_service.settings import UserSettings
+from user_service.settings import RegistrationPolicy, UserSettings
 
 PASSWORD = "tide-and-lantern-42"
 AI_SECRET = "a secret of ai_service that is long enough"
@@ -58,6 +59,7 @@ def _settings(path: Path) -> UserSettings:
         log_service_url=NOWHERE,
         ai_service_secret=SecretStr(AI_SECRET),
         alert_service_secret=SecretStr(ALERT_SECRET),
+        registration=RegistrationPolicy.OPEN,
         operator_secret=SecretStr("a secret of the operator that is long enough"),
         _env_file=None,
     )
@@ -65,14 +67,14 @@ def _settings(path: Path) -> UserSettings:
 
 @pytest.fixture
 async def client(settings: UserSettings) -> AsyncIterator[httpx.AsyncClient]:
-    async with open_app(create_app(SERVICE, settings)) as opened:
+    async with open_app_apart(create_app(SERVICE, settings)) as opened:
         yield opened
 
 
 @pytest.fixture
 def database(settings: UserSettings, client: httpx.AsyncClient) -> Iterator[sqlite3.Connection]:
     """A second connection to the running service's database; each statement commits by itself."""
-    path = settings.database_url.removeprefix("sqlite:///")
+    path = settings.database_url.get_secret_value().removeprefix("sqlite:///")
     with closing(sqlite3.connect(path, isolation_level=None)) as connection:
         yield connection
 
@@ -80,7 +82,9 @@ def database(settings: UserSettings, client: httpx.AsyncClient) -> Iterator[sqli
 @pytest.fixture
 async def roomy(settings: UserSettings) -> AsyncIterator[httpx.AsyncClient]:
     """The service with room for many passwords at once, for tests of what happens at the same time."""
-    async with open_app(create_app(SERVICE, settings.model_copy(update={"password_queue": 200}))) as opened:
+    async with open_app_apart(
+        create_app(SERVICE, settings.model_copy(update={"password_queue": 200}))
+    ) as opened:
         yield opened
 
 
@@ -91,7 +95,7 @@ async def admin_of_roomy(roomy: httpx.AsyncClient) -> "Admin":
 
 @pytest.fixture
 def database_of_roomy(settings: UserSettings, roomy: httpx.AsyncClient) -> Iterator[sqlite3.Connection]:
-    path = settings.database_url.removeprefix("sqlite:///")
+    path = settings.database_url.get_secret_value().removeprefix("sqlite:///")
     with closing(sqlite3.connect(path, isolation_level=None)) as connection:
         yield connection
 
@@ -180,3 +184,14 @@ async def key(client: httpx.AsyncClient, admin: Admin) -> dict[str, Any]:
 def problem_type(response: httpx.Response) -> str:
     assert response.headers["content-type"] == "application/problem+json"
     return str(response.json()["type"]).removeprefix("urn:assay:problem:")
+
+
+@pytest.fixture
+async def both(
+    settings: UserSettings, postgres_url: str
+) -> AsyncIterator[tuple[httpx.AsyncClient, httpx.AsyncClient]]:
+    """Two services over one PostgreSQL database."""
+    many = {"password_queue": 200, "registration_tier": Tier.ENTERPRISE}  # requests at once
+    chosen = settings.model_copy(update={"database_url": SecretStr(postgres_url), **many})
+    async with open_app(create_app(SERVICE, chosen)) as one, open_app(create_app(SERVICE, chosen)) as other:
+        yield one, other

@@ -16,8 +16,8 @@ from common.clock import epoch_ms
 from common.logging import request_id
 from tests.api.user_service.conftest import PASSWORD, Admin, bearer
 from tests.waiting import eventually
-from user_service.auth.mailed_tokens import token_text
 from user_service.derived_keys import DerivedKeys, derive_keys
+from user_service.mailed_tokens.texts import token_text
 from user_service.settings import UserSettings
 
 PASSPHRASE = "a passphrase that is long enough for tests"
@@ -31,7 +31,7 @@ def keys() -> DerivedKeys:
 
 
 def file_of(settings: UserSettings) -> str:
-    return settings.database_url.removeprefix("sqlite:///")
+    return settings.database_url.get_secret_value().removeprefix("sqlite:///")
 
 
 async def invite(
@@ -84,6 +84,17 @@ def notices(database: sqlite3.Connection, kind: str) -> list[dict[str, Any]]:
     return [notice for notice in found if notice["kind"] == kind]
 
 
+async def all_pages(client: httpx.AsyncClient, path: str, user: Admin) -> list[list[dict[str, Any]]]:
+    """Return the items of every page of a list, page by page; `path` says how many are on one."""
+    pages, cursor = [], ""
+    while True:
+        page = (await client.get(path + cursor, headers=user.headers)).json()
+        pages.append(page["items"])
+        if page["next_cursor"] is None:
+            return pages
+        cursor = f"&cursor={page['next_cursor']}"
+
+
 def newest_token(database: sqlite3.Connection, kind: str) -> str:
     """Return the token as the newest mail of `kind` holds it."""
     return token_text(keys().mailed_tokens, notices(database, kind)[-1]["token_id"])
@@ -95,6 +106,14 @@ async def until_notices(database: sqlite3.Connection, kind: str, count: int) -> 
         return found if len(found) >= count else []
 
     return await eventually(there)
+
+
+async def asked_reset(client: httpx.AsyncClient, email: str, database: sqlite3.Connection) -> str:
+    """Ask for a new password; return the token of the mail, the first of its kind."""
+    asked = await client.post("/v1/auth/password-resets", json={"email": email})
+    assert asked.status_code == 202, asked.text
+    await until_notices(database, "password_reset", 1)
+    return newest_token(database, "password_reset")
 
 
 async def until_tasks_are_done(database: sqlite3.Connection) -> None:
@@ -131,6 +150,20 @@ def session_ids(database: sqlite3.Connection, user_id: str, *, ended: bool = Fal
 def fail_before(database: sqlite3.Connection, failures: int) -> None:
     """Make it so that what failed once has failed `failures` times."""
     database.execute("UPDATE attempts SET failures = ?", (failures,))
+
+
+def wait_out(database: sqlite3.Connection) -> None:
+    """Do what waiting does for whoever has to wait before they try again."""
+    database.execute("UPDATE attempts SET waits_until_ms = 0, paced_until_ms = 0")
+
+
+def at(client: httpx.AsyncClient, address: str) -> httpx.AsyncClient:
+    """Return a client of the same running service at another address."""
+    transport = client._transport
+    assert isinstance(transport, httpx.ASGITransport)
+    return httpx.AsyncClient(
+        transport=httpx.ASGITransport(app=transport.app, client=(address, 1)), base_url="http://testserver"
+    )
 
 
 def code_of(secret: str, *, steps_ahead: int = 0) -> str:

@@ -22,18 +22,14 @@ from tests.api.user_service.conftest import (
     register,
     service_token,
 )
-from tests.asgi import open_app
-from user_service.access.repository import (
-    Subject,
-    current_version,
-    forget_ended_sessions,
-    note_change,
-)
+from tests.asgi import open_app_apart
+from user_service.access.repository import forget_ended_sessions, last_change
 from user_service.access.service import AccessFeeds
-from user_service.auth.tables import SessionRow
+from user_service.access_changes.noting import Subject, note_change
+from user_service.institutions.tables import PLATFORM_INSTITUTION_ID
 from user_service.main import SERVICE
+from user_service.sessions.tables import SessionRow
 from user_service.settings import UserSettings
-from user_service.users.roles import PLATFORM_INSTITUTION_ID
 
 HASH_KEY = b"k" * 32
 
@@ -50,8 +46,11 @@ async def own_database(settings: UserSettings, client: httpx.AsyncClient) -> Any
     await database.engine.dispose()
 
 
-async def read(client: httpx.AsyncClient, headers: dict[str, str], *, after: int = 0) -> AccessFeed:
-    response = await client.get(f"/v1/internal/access-feed?after={after}", headers=headers)
+async def read(
+    client: httpx.AsyncClient, headers: dict[str, str], *, after: int = 0, mark: str = ""
+) -> AccessFeed:
+    asked: dict[str, str | int] = {"after": after, "mark": mark}
+    response = await client.get("/v1/internal/access-feed", params=asked, headers=headers)
     assert response.status_code == 200, response.text
     return AccessFeed.model_validate_json(response.content)
 
@@ -97,16 +96,18 @@ class TestFeed:
     async def test_goes_on_with_what_changed(
         self, client: httpx.AsyncClient, admin: Admin, key: dict[str, Any], service_headers: dict[str, str]
     ) -> None:
+        await make_key(client, admin)
         known = await read(client, service_headers)
         await client.delete(f"/v1/api-keys/{key['key_id']}", headers=admin.headers)
 
-        feed = await read(client, service_headers, after=known.version)
-        nothing = await read(client, service_headers, after=feed.version)
+        feed = await read(client, service_headers, after=known.version, mark=known.mark)
+        nothing = await read(client, service_headers, after=feed.version, mark=feed.mark)
 
         assert (feed.after, feed.version) == (known.version, known.version + 1)
         assert [(each.key_id, each.revoked) for each in feed.api_keys] == [(key["key_id"], True)]
         assert (feed.institutions, feed.ended_sessions) == ((), ())
-        assert (nothing.version, nothing.api_keys, nothing.more) == (feed.version, (), False)
+        assert (nothing.version, nothing.mark, nothing.api_keys) == (feed.version, feed.mark, ())
+        assert (nothing.after, nothing.more) == (feed.version, False)
 
     @pytest.mark.parametrize("column", ["revoked_at_ms", "expires_at_ms"])
     async def test_begins_without_keys_and_sessions_that_have_ended(
@@ -129,9 +130,31 @@ class TestFeed:
     async def test_starts_over_for_one_who_knows_more_than_a_restored_database(
         self, client: httpx.AsyncClient, key: dict[str, Any], service_headers: dict[str, str]
     ) -> None:
-        feed = await read(client, service_headers, after=1000)
+        known = await read(client, service_headers)
+
+        feed = await read(client, service_headers, after=1000, mark=known.mark)
 
         assert (feed.after, feed.version, len(feed.institutions), len(feed.api_keys)) == (0, 3, 2, 1)
+
+    @pytest.mark.parametrize("mark", ["", "0123456789abcdef"])
+    async def test_starts_over_for_one_who_knows_a_version_by_another_mark(
+        self, client: httpx.AsyncClient, key: dict[str, Any], service_headers: dict[str, str], mark: str
+    ) -> None:
+        feed = await read(client, service_headers, after=3, mark=mark)
+
+        assert (feed.after, feed.version, len(feed.institutions), len(feed.api_keys)) == (0, 3, 2, 1)
+
+    async def test_starts_over_for_one_whose_last_change_was_replaced_by_a_later_one_of_its_subject(
+        self, client: httpx.AsyncClient, admin: Admin, key: dict[str, Any], service_headers: dict[str, str]
+    ) -> None:
+        """No mark is kept of such a version: better too much is told than too little."""
+        known = await read(client, service_headers)
+        await client.delete(f"/v1/api-keys/{key['key_id']}", headers=admin.headers)
+        await make_key(client, admin)
+
+        feed = await read(client, service_headers, after=known.version, mark=known.mark)
+
+        assert (feed.after, feed.version, len(feed.institutions), len(feed.api_keys)) == (0, 5, 2, 1)
 
     async def test_comes_a_page_at_a_time(
         self, client: httpx.AsyncClient, admin: Admin, own_database: Database
@@ -141,8 +164,8 @@ class TestFeed:
         pages: list[AccessFeed] = []
         async with own_database.sessions() as session:
             while not pages or pages[-1].more:
-                after = pages[-1].version if pages else 0
-                pages.append(await feeds.read(session, after=after, now_ms=epoch_ms()))
+                after, mark = (pages[-1].version, pages[-1].mark) if pages else (0, "")
+                pages.append(await feeds.read(session, after=after, mark=mark, now_ms=epoch_ms()))
 
         assert [(page.after, page.version, page.more) for page in pages] == [
             (0, 2, True),
@@ -156,13 +179,13 @@ class TestFeed:
     ) -> None:
         """Whoever reads while others write sees each change, and none of an earlier version later."""
         seen: list[str] = []
-        version = (await read(client, service_headers)).version
+        known = await read(client, service_headers)
         writing = asyncio.gather(*(make_key(client, admin) for _ in range(12)))
         while not writing.done() or len(seen) < 12:
-            feed = await read(client, service_headers, after=version)
+            feed = await read(client, service_headers, after=known.version, mark=known.mark)
             seen += [key.key_id for key in feed.api_keys]
-            assert feed.version - version == len(feed.api_keys)
-            version = feed.version
+            assert feed.version - known.version == len(feed.api_keys)
+            known = feed
             await asyncio.sleep(0)
 
         assert sorted(seen) == sorted(key["key_id"] for key in await writing)
@@ -175,7 +198,7 @@ class TestFeed:
         settings: UserSettings,
     ) -> None:
         before = await read(client, service_headers)
-        async with open_app(create_app(SERVICE, settings)) as again:
+        async with open_app_apart(create_app(SERVICE, settings)) as again:
             assert await read(again, service_headers) == before
 
     @pytest.mark.parametrize("after", ["-1", "x", "1.5", "9223372036854775808", ""])
@@ -212,7 +235,7 @@ class TestForgetting:
         database.execute("UPDATE sessions SET access_expires_at_ms = 1, ended_at_ms = 1")
         async with own_database.sessions.begin() as session:
             await forget_ended_sessions(session, now_ms=epoch_ms())
-            version = await current_version(session)
+            version, _ = await last_change(session)
 
         left = database.execute("SELECT kind, version FROM access_changes ORDER BY version").fetchall()
         assert with_token == (4,)

@@ -9,8 +9,11 @@ import httpx
 import pytest
 
 from common.clock import epoch_ms, utc_now
+from tests.api.user_service.appointed import join
 from tests.api.user_service.conftest import Admin, exchange, make_key, problem_type, register
+from tests.api.user_service.people import notices
 from user_service.api_keys.service import MAX_KEYS
+from user_service.settings import UserSettings
 
 DAY_MS = 86_400_000
 
@@ -243,6 +246,53 @@ class TestRotating:
         assert await is_let_in(client, key)
         assert await is_let_in(client, rotated)
 
+    @pytest.mark.parametrize(
+        ("body", "declared"),
+        [
+            (b"", {}),
+            (b"", {"Content-Type": "application/json"}),
+            (b"{}", {"Content-Type": "application/json"}),
+        ],
+    )
+    async def test_needs_no_body_for_an_overlap_of_a_day(
+        self,
+        client: httpx.AsyncClient,
+        admin: Admin,
+        key: dict[str, Any],
+        body: bytes,
+        declared: dict[str, str],
+    ) -> None:
+        response = await client.post(
+            f"/v1/api-keys/{key['key_id']}/rotate", headers={**admin.headers, **declared}, content=body
+        )
+
+        former = await shown(client, admin, key["key_id"])
+        overlap = datetime.fromisoformat(former["expires_at"]) - datetime.fromisoformat(
+            response.json()["created_at"]
+        )
+        assert response.status_code == 201, response.text
+        assert (former["replaced_by"], overlap) == (response.json()["key_id"], timedelta(hours=24))
+
+    @pytest.mark.parametrize(
+        ("body", "content_type", "status"),
+        [(b"{", "application/json", 400), (b"{}", "text/plain", 415), (b"null", "application/json", 422)],
+    )
+    async def test_reads_a_body_that_is_there_as_strictly_as_any(
+        self,
+        client: httpx.AsyncClient,
+        admin: Admin,
+        key: dict[str, Any],
+        body: bytes,
+        content_type: str,
+        status: int,
+    ) -> None:
+        headers = {**admin.headers, "Content-Type": content_type}
+
+        response = await client.post(f"/v1/api-keys/{key['key_id']}/rotate", headers=headers, content=body)
+
+        assert response.status_code == status
+        assert (await shown(client, admin, key["key_id"]))["replaced_by"] is None
+
     async def test_without_an_overlap_ends_the_other_at_once(
         self, client: httpx.AsyncClient, admin: Admin, key: dict[str, Any]
     ) -> None:
@@ -316,6 +366,97 @@ class TestRevoking:
         assert (await revoke(client, admin, key["key_id"])).status_code == 204
         assert await shown(client, admin, key["key_id"]) == first
         assert len(events(database)) == 2
+
+
+class TestMails:
+    async def test_tell_the_admins_what_was_done_to_which_key_and_by_whom(
+        self, client: httpx.AsyncClient, admin: Admin, key: dict[str, Any], database: sqlite3.Connection
+    ) -> None:
+        rotated = (await rotate(client, admin, key["key_id"])).json()
+        await revoke(client, admin, rotated["key_id"])
+
+        made, replaced, ended = notices(database, "api_key")
+        former = await shown(client, admin, key["key_id"])
+        until = datetime.fromisoformat(former["expires_at"]).strftime("%Y-%m-%d %H:%M UTC")
+        same = {
+            "institution_name": "Harbour Payments",
+            "institution_mode": "sandbox",
+            "key_name": "checkout",
+            "scopes": "score:write",
+            "by": "Ada Okafor (ada@harbour.example)",
+        }
+        old = {"key_id": key["key_id"], "key_prefix": key["prefix"]}
+        new = {"key_id": rotated["key_id"], "key_prefix": rotated["prefix"]}
+        assert [notice["facts"] for notice in (made, replaced, ended)] == [
+            {**same, **old, "change": "created"},
+            {**same, **new, "change": "rotated", "key_before": key["key_id"], "works_until": until},
+            {**same, **new, "change": "revoked"},
+        ]
+        assert [notice["recipients"] for notice in (made, replaced, ended)] == [[admin.email]] * 3
+
+    async def test_never_hold_the_key(
+        self, client: httpx.AsyncClient, admin: Admin, key: dict[str, Any], database: sqlite3.Connection
+    ) -> None:
+        rotated = (await rotate(client, admin, key["key_id"])).json()
+
+        mails = str(notices(database, "api_key"))
+        for each in (key, rotated):
+            assert each["key"].removeprefix(each["prefix"]) not in mails
+
+    async def test_are_not_written_when_nothing_was_done(
+        self, client: httpx.AsyncClient, admin: Admin, key: dict[str, Any], database: sqlite3.Connection
+    ) -> None:
+        await revoke(client, admin, key["key_id"])
+        told = len(notices(database, "api_key"))
+
+        await revoke(client, admin, key["key_id"])
+        await rotate(client, admin, key["key_id"])
+
+        assert len(notices(database, "api_key")) == told == 2
+
+
+class TestMaker:
+    @pytest.mark.parametrize(
+        ("change", "maker"),
+        [
+            ("role = role", "active"),
+            ("role = 'builder'", "lowered"),
+            ("disabled_at_ms = 1", "disabled"),
+        ],
+    )
+    async def test_is_shown_with_what_has_become_of_them(
+        self,
+        client: httpx.AsyncClient,
+        admin: Admin,
+        settings: UserSettings,
+        database: sqlite3.Connection,
+        change: str,
+        maker: str,
+    ) -> None:
+        other = await join(client, settings, "sam@harbour.example", institution_id=admin.institution_id)
+        key = await make_key(client, other)
+        database.execute(f"UPDATE users SET {change} WHERE user_id = ?", (other.user_id,))  # noqa: S608 - ours
+
+        (listed,) = (await client.get("/v1/api-keys", headers=admin.headers)).json()["items"]
+
+        assert (listed["created_by"], listed["maker"], listed["state"]) == (other.user_id, maker, "active")
+        assert await shown(client, admin, key["key_id"]) == listed
+
+    async def test_makes_none_once_they_were_lowered_or_disabled(
+        self, client: httpx.AsyncClient, admin: Admin, key: dict[str, Any], database: sqlite3.Connection
+    ) -> None:
+        """Also with a request that was let in a moment before: the list of what they leave behind is complete."""
+        body = {"name": "late", "scopes": ["score:write"]}
+        database.execute("UPDATE users SET role = 'viewer'")
+        lowered = [
+            await client.post("/v1/api-keys", headers=admin.headers, json=body),
+            await rotate(client, admin, key["key_id"]),
+        ]
+        database.execute("UPDATE users SET disabled_at_ms = 1")
+        disabled = await client.post("/v1/api-keys", headers=admin.headers, json=body)
+
+        assert [answer.status_code for answer in [*lowered, disabled]] == [403, 403, 401]
+        assert database.execute("SELECT key_id FROM api_keys").fetchall() == [(key["key_id"],)]
 
 
 class TestAnotherInstitution:

@@ -2,14 +2,17 @@
 
 import asyncio
 import sqlite3
+from datetime import datetime
 from typing import Any
 
 import httpx
 import pytest
 
+from common.clock import epoch_ms
 from common.four_eyes import LIFETIME_MS
 from tests.api.user_service.appointed import events_of, join, log_in_again, register_live
-from tests.api.user_service.conftest import Admin, problem_type, register
+from tests.api.user_service.conftest import Admin, problem_type
+from tests.api.user_service.people import add_member, all_pages, notices
 from user_service.settings import UserSettings
 
 INVITATION = {"email": "new@harbour.example", "full_name": "New Person", "role": "admin"}
@@ -135,6 +138,36 @@ class TestApproving:
         assert (given["action"], given["actor"]["id"]) == ("approval.given", second.user_id)
         assert given["details"]["self_approved"] is False
         assert (done["action"], done["actor"]["id"]) == ("user.invited", live.user_id)
+        assert done["details"] == {
+            "role": "admin",
+            "approval_id": approval_id,
+            "requested_by": live.user_id,
+            "approved_by": second.user_id,
+        }
+
+    async def test_everything_it_does_is_recorded_with_the_request_and_both_people(
+        self, client: httpx.AsyncClient, live: Admin, second: Admin, database: sqlite3.Connection
+    ) -> None:
+        viewer = await add_member(client, live, database, email="vera@quay.example", role="viewer")
+        recorded = len(events_of(database, live.institution_id))
+        asked = await client.patch(
+            f"/v1/users/{viewer.user_id}", headers=live.headers, json={"role": "admin"}
+        )
+        approval_id = asked.json()["approval_id"]
+
+        await decide(client, second, approval_id, "approve")
+
+        _, _, *done = events_of(database, live.institution_id)[recorded:]
+        both = {"approval_id": approval_id, "requested_by": live.user_id, "approved_by": second.user_id}
+        assert [event["action"] for event in done] == ["user.role_changed", "session.ended"]
+        assert [event["details"].items() >= both.items() for event in done] == [True, True]
+
+    async def test_what_needs_nobody_else_names_no_request(
+        self, client: httpx.AsyncClient, live: Admin, second: Admin, database: sqlite3.Connection
+    ) -> None:
+        await invite(client, live, role="viewer")
+
+        assert events_of(database, live.institution_id)[-1]["details"] == {"role": "viewer"}
 
     async def test_is_not_for_the_one_who_asked(
         self, client: httpx.AsyncClient, live: Admin, second: Admin
@@ -184,11 +217,12 @@ class TestApproving:
         self, client: httpx.AsyncClient, live: Admin, second: Admin
     ) -> None:
         approval_id = await asked(client, live)
-        await register(client, email=str(INVITATION["email"]))
+        invited_meanwhile = await invite(client, live, email=str(INVITATION["email"]), role="viewer")
 
         failed = await decide(client, second, approval_id, "approve")
         read = await client.get(f"/v1/approvals/{approval_id}", headers=second.headers)
 
+        assert invited_meanwhile.status_code == 201
         assert problem_type(failed) == "email-taken"
         assert read.json()["state"] == "pending"
 
@@ -217,7 +251,7 @@ class TestApproving:
 
         response = await decide(client, third, approval_id, "approve")
 
-        assert response.status_code in {401, 403}
+        assert response.status_code == 401  # being disabled ended the session
         assert INVITATION["email"] not in await emails(client, live)
 
     async def test_comes_too_late_after_72_hours(
@@ -551,6 +585,25 @@ class TestOperators:
         assert {problem_type(answer) for answer in answers} == {"role-not-offered"}
 
 
+class TestListingSigningKeys:
+    async def test_shows_pages_from_the_newest_to_the_oldest(
+        self, client: httpx.AsyncClient, operator: Admin, database: sqlite3.Connection
+    ) -> None:
+        now = epoch_ms()
+        of_the_start = database.execute("SELECT kid FROM signing_keys").fetchone()[0]
+        for generation in (2, 3):
+            database.execute(
+                "INSERT INTO signing_keys (kid, generation, encrypted_pem, created_at_ms, signs_from_ms)"
+                " SELECT ?, ?, encrypted_pem, ?, ? FROM signing_keys LIMIT 1",
+                (f"key_{generation}", generation, now, now),
+            )
+
+        pages = await all_pages(client, "/v1/signing-keys?limit=1", operator)
+
+        shown = [[(key["kid"], key["state"]) for key in page] for page in pages]
+        assert shown == [[("key_3", "signing")], [("key_2", "retiring")], [(of_the_start, "retiring")]]
+
+
 class TestRotatingTheSigningKey:
     async def test_takes_two_operators(
         self,
@@ -578,6 +631,8 @@ class TestRotatingTheSigningKey:
         event = events_of(database, "platform")[-1]
         assert (event["action"], event["subject"]["id"]) == ("signing_key.rotated", after[0]["kid"])
         assert event["actor"]["id"] == operator.user_id
+        assert event["details"]["approval_id"] == asked.json()["approval_id"]
+        assert event["details"]["approved_by"] == other_operator.user_id
 
     async def test_one_operator_alone_is_told_to_use_the_command(
         self, client: httpx.AsyncClient, operator: Admin
@@ -612,3 +667,104 @@ class TestRotatingTheSigningKey:
         (key,) = (await client.get("/v1/signing-keys", headers=operator.headers)).json()["items"]
 
         assert set(key) == {"kid", "state", "created_at", "signs_from", "retired_at"}
+
+
+class TestMails:
+    async def test_those_who_may_decide_are_told_exactly_what_is_wanted(
+        self,
+        client: httpx.AsyncClient,
+        settings: UserSettings,
+        live: Admin,
+        second: Admin,
+        database: sqlite3.Connection,
+    ) -> None:
+        third = await join(client, settings, "tom@quay.example", institution_id=live.institution_id)
+        approval_id = await asked(client, live)
+
+        (notice,) = notices(database, "approval_waiting")
+        read = (await client.get(f"/v1/approvals/{approval_id}", headers=live.headers)).json()
+        until = datetime.fromisoformat(read["expires_at"]).strftime("%Y-%m-%d %H:%M UTC")
+        assert sorted(notice["recipients"]) == sorted([second.email, third.email])
+        assert notice["facts"] == {
+            "institution_name": "Quay Bank",
+            "institution_mode": "live",
+            "wanted": "make somebody an admin",
+            **INVITATION,
+            "asked_by": "Ada Okafor (liv@quay.example)",
+            "until": until,
+            "approval_id": approval_id,
+        }
+
+    async def test_a_change_of_somebody_names_them(
+        self, client: httpx.AsyncClient, live: Admin, second: Admin, database: sqlite3.Connection
+    ) -> None:
+        viewer = (await invite(client, live, role="viewer")).json()["user_id"]
+
+        await client.patch(f"/v1/users/{viewer}", headers=live.headers, json={"role": "admin"})
+
+        (notice,) = notices(database, "approval_waiting")
+        assert notice["facts"]["person"] == "New Person (new@harbour.example)"
+        assert (notice["facts"]["user_id"], notice["facts"]["role"]) == (viewer, "admin")
+
+    @pytest.mark.parametrize(("how", "decision"), [("approve", "approved"), ("refuse", "refused")])
+    async def test_the_asker_is_told_how_it_was_decided_and_by_whom(
+        self,
+        client: httpx.AsyncClient,
+        live: Admin,
+        second: Admin,
+        database: sqlite3.Connection,
+        how: str,
+        decision: str,
+    ) -> None:
+        approval_id = await asked(client, live)
+
+        await decide(client, second, approval_id, how)
+
+        (notice,) = notices(database, "approval_decided")
+        assert notice["recipients"] == [live.email]
+        assert notice["facts"]["decision"] == decision
+        assert notice["facts"]["decided_by"] == "Grace Adeyemi (sam@quay.example)"
+        assert notice["facts"]["approval_id"] == approval_id
+
+    async def test_operators_are_told_where_they_are_the_second_person_and_stay_unnamed(
+        self,
+        client: httpx.AsyncClient,
+        live: Admin,
+        operator: Admin,
+        other_operator: Admin,
+        database: sqlite3.Connection,
+    ) -> None:
+        approval_id = await asked(client, live)
+        await decide(client, operator, approval_id, "approve")
+
+        (waiting,), (decided,) = notices(database, "approval_waiting"), notices(database, "approval_decided")
+        assert sorted(waiting["recipients"]) == sorted([operator.email, other_operator.email])
+        assert decided["facts"]["decided_by"] == "An operator of the platform"
+        assert "platform.example" not in str(decided)
+
+    async def test_nobody_is_told_of_what_they_did_themselves(
+        self,
+        client: httpx.AsyncClient,
+        admin: Admin,
+        live: Admin,
+        second: Admin,
+        database: sqlite3.Connection,
+    ) -> None:
+        await invite(client, admin, email="alone@harbour.example")
+        await decide(client, live, await asked(client, live), "withdraw")
+
+        assert [notice["institution_id"] for notice in notices(database, "approval_waiting")] == [
+            live.institution_id
+        ]
+        assert notices(database, "approval_decided") == []
+
+    async def test_what_could_not_be_done_is_not_told_as_decided(
+        self, client: httpx.AsyncClient, live: Admin, second: Admin, database: sqlite3.Connection
+    ) -> None:
+        approval_id = await asked(client, live)
+        assert (await invite(client, second, role="viewer")).status_code == 201
+
+        response = await decide(client, second, approval_id, "approve")
+
+        assert problem_type(response) == "email-taken"
+        assert notices(database, "approval_decided") == []

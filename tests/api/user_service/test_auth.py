@@ -1,5 +1,6 @@
 import asyncio
 import sqlite3
+from datetime import datetime
 
 import httpx
 import pytest
@@ -18,7 +19,8 @@ from tests.api.user_service.conftest import (
     refresh,
     service_token,
 )
-from tests.asgi import open_app
+from tests.api.user_service.people import events, notices
+from tests.asgi import open_app, open_app_apart
 from user_service.main import SERVICE
 from user_service.settings import UserSettings
 
@@ -74,7 +76,7 @@ class TestLogin:
 
     async def test_sheds_logins_beyond_its_queue(self, settings: UserSettings) -> None:
         tight = settings.model_copy(update={"password_queue": 1})
-        async with open_app(create_app(SERVICE, tight)) as client:
+        async with open_app_apart(create_app(SERVICE, tight)) as client:
             answers = await asyncio.gather(
                 *(
                     client.post("/v1/auth/login", json={"email": "a@h.example", "password": PASSWORD})
@@ -156,6 +158,26 @@ class TestRefresh:
         assert reused.status_code == 401
         assert problem_type(reused) == "invalid-refresh-token"
         assert (await refresh(client, newest)).status_code == 401
+
+    async def test_of_a_used_token_is_told_to_its_owner_once_with_the_address(
+        self, client: httpx.AsyncClient, admin: Admin, database: sqlite3.Connection
+    ) -> None:
+        await refresh(client, admin.refresh_token)
+        told_before = notices(database, "session_reused")
+
+        await refresh(client, admin.refresh_token)
+        await refresh(client, admin.refresh_token)
+
+        (notice,) = notices(database, "session_reused")
+        assert told_before == []
+        assert notice["recipients"] == [admin.email]
+        assert notice["facts"] == {
+            "institution_name": "Harbour Payments",
+            "institution_mode": "sandbox",
+            "ip_address": "127.0.0.1",
+        }
+        (ended,) = events(database, "session.ended_by_reuse")
+        assert datetime.fromisoformat(notice["created_at"]) == datetime.fromisoformat(ended["created_at"])
 
     async def test_of_a_used_token_leaves_other_sessions_alone(
         self, client: httpx.AsyncClient, admin: Admin
@@ -260,10 +282,10 @@ class TestKeys:
         assert (key["alg"], key["use"]) == ("RS256", "sig")
 
     async def test_stay_the_same_after_a_restart(self, new_settings: UserSettings) -> None:
-        async with open_app(create_app(SERVICE, new_settings)) as client:
+        async with open_app_apart(create_app(SERVICE, new_settings)) as client:
             before = (await client.get("/.well-known/jwks.json")).json()
 
-        async with open_app(create_app(SERVICE, new_settings)) as client:
+        async with open_app_apart(create_app(SERVICE, new_settings)) as client:
             after = (await client.get("/.well-known/jwks.json")).json()
 
         assert after == before
@@ -278,12 +300,12 @@ class TestKeys:
         assert others == [first, first]
 
     async def test_need_the_passphrase_they_were_made_with(self, new_settings: UserSettings) -> None:
-        async with open_app(create_app(SERVICE, new_settings)):
+        async with open_app_apart(create_app(SERVICE, new_settings)):
             pass
         other = new_settings.model_copy(update={"signing_key_passphrase": SecretStr("another passphrase")})
 
         with pytest.raises(Exception, match="SIGNING_KEY_PASSPHRASE"):
-            async with open_app(create_app(SERVICE, other)):
+            async with open_app_apart(create_app(SERVICE, other)):
                 pass
 
 

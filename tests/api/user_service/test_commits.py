@@ -24,7 +24,8 @@ from tests.commits import (
     counted_commits,
     failing_commits,
 )
-from user_service.auth.mailed_tokens import token_text
+from user_service.auth.passwords import OWASP_ARGON2ID
+from user_service.mailed_tokens.texts import token_text
 
 DAY_MS = 86_400_000
 Ask = Callable[[httpx.AsyncClient, Admin], Awaitable[httpx.Response]]
@@ -57,13 +58,16 @@ async def _confirm_second_factor(client: httpx.AsyncClient, admin: Admin) -> htt
 
 async def _remove_second_factor(client: httpx.AsyncClient, admin: Admin) -> httpx.Response:
     body = {"current_password": PASSWORD, "code": code_of(SECRET)}
-    return await client.request("DELETE", f"{ME}/second-factor", headers=admin.headers, json=body)
+    return await client.post(f"{ME}/second-factor/remove", headers=admin.headers, json=body)
 
 
 # each can be asked for at once: `people` has prepared it
 COMMITTING: dict[Route, Ask] = {
     ("POST", "/v1/institutions"): lambda client, _admin: client.post(
         "/v1/institutions", json=registration(email="eve@h.example")
+    ),
+    ("POST", "/v1/institutions/confirm"): _without_token(
+        "/v1/institutions/confirm", token=mailed("reg_waiting"), password=PASSWORD
     ),
     ("POST", "/v1/auth/login"): log_in,
     ("POST", "/v1/auth/refresh"): lambda client, admin: refresh(client, admin.refresh_token),
@@ -80,7 +84,7 @@ COMMITTING: dict[Route, Ask] = {
     ("PATCH", ME): _as_admin("PATCH", ME, password="a-quay-under-four-moons", current_password=PASSWORD),
     ("POST", f"{ME}/second-factor"): _as_admin("POST", f"{ME}/second-factor", current_password=PASSWORD),
     ("POST", f"{ME}/second-factor/confirm"): _confirm_second_factor,
-    ("DELETE", f"{ME}/second-factor"): _remove_second_factor,
+    ("POST", f"{ME}/second-factor/remove"): _remove_second_factor,
     ("DELETE", f"{ME}/sessions"): _as_admin("DELETE", f"{ME}/sessions"),
     ("DELETE", f"{ME}/sessions/{{session_id}}"): _as_admin("DELETE", f"{ME}/sessions/ses_other"),
     ("POST", "/v1/users"): _as_admin(
@@ -96,7 +100,7 @@ COMMITTING: dict[Route, Ask] = {
 SECRET = "JBSWY3DPEHPK3PXPJBSWY3DPEHPK3PXP"
 SECOND_FACTOR_SINCE: dict[Route, int | None] = {
     ("POST", f"{ME}/second-factor/confirm"): None,
-    ("DELETE", f"{ME}/second-factor"): 1,
+    ("POST", f"{ME}/second-factor/remove"): 1,
 }
 KEEPING_NOTHING: set[Route] = {("POST", "/v1/internal/service-tokens")}
 
@@ -107,9 +111,9 @@ def people(request: pytest.FixtureRequest, admin: Admin, database: sqlite3.Conne
     now = epoch_ms()
     for user_id, password_hash in (("usr_member", "x"), ("usr_invited", "")):
         database.execute(
-            "INSERT INTO users (user_id, institution_id, email, email_key, full_name, role, password_hash, "
-            "created_at_ms, totp_secret, totp_confirmed_at_ms) VALUES (?, ?, ?, ?, 'Grace', 'viewer', ?, 1, 'x', 1)",
-            (user_id, admin.institution_id, f"{user_id}@h.example", f"{user_id}@h.example", password_hash),
+            "INSERT INTO users (user_id, institution_id, email, email_key, login_key, full_name, role, password_hash, "
+            "created_at_ms, totp_secret, totp_confirmed_at_ms) VALUES (?, ?, ?, ?, ?, 'Grace', 'viewer', ?, 1, 'x', 1)",
+            (user_id, admin.institution_id, *[f"{user_id}@h.example"] * 2, user_id, password_hash),
         )
     for session_id, user_id in (("ses_member", "usr_member"), ("ses_other", admin.user_id)):
         database.execute(
@@ -124,6 +128,11 @@ def people(request: pytest.FixtureRequest, admin: Admin, database: sqlite3.Conne
             "INSERT INTO mailed_tokens VALUES (?, ?, ?, ?, ?, NULL)",
             (token_id, user_id, purpose, now, now + DAY_MS),
         )
+    database.execute(
+        "INSERT INTO registrations VALUES ('reg_waiting', 'Quay Bank', 'live', 'EUR', 'liv@h.example', 'liv@h.example',"
+        " 'Liv', ?, ?, ?)",
+        (OWASP_ARGON2ID.hash(PASSWORD), now, now + DAY_MS),
+    )
     route = request.node.callspec.params["route"] if hasattr(request.node, "callspec") else None
     if route in SECOND_FACTOR_SINCE:
         encrypted = keys().second_factors.encrypt(SECRET.encode()).decode()
@@ -192,7 +201,7 @@ class TestRefusedLogin:
         response = await log_in(client, admin, password="not-the-password-1")
 
         assert response.status_code == 401
-        assert database.execute("SELECT failures FROM attempts").fetchall() == [(1,), (1,)]
+        assert database.execute("SELECT failures FROM attempts").fetchall() == [(1,), (1,), (1,)]
 
     async def test_that_could_not_be_counted_is_an_outage(
         self, client: httpx.AsyncClient, admin: Admin

@@ -11,8 +11,8 @@ from sqlalchemy.ext.asyncio import AsyncSession
 
 from common.app import create_app
 from tests.api.user_service.conftest import make_key, register
-from tests.asgi import open_app
-from user_service.access.repository import FEED
+from tests.asgi import open_app_apart
+from user_service.access_changes.noting import FEED
 from user_service.main import SERVICE
 from user_service.numbering import next_number
 from user_service.settings import UserSettings
@@ -25,14 +25,14 @@ OTHER = "another-frontend-key-of-32-characters"
 async def start(settings: UserSettings, **changes: Any) -> None:  # noqa: ANN401 - any setting
     """Start and stop the service with changed settings."""
     secret = {name: SecretStr(value) for name, value in changes.items() if name.endswith("api_key")}
-    async with open_app(create_app(SERVICE, settings.model_copy(update={**changes, **secret}))):
+    async with open_app_apart(create_app(SERVICE, settings.model_copy(update={**changes, **secret}))):
         pass
 
 
 async def statuses(settings: UserSettings, *keys: str, **changes: str) -> list[int]:
     """Return what user_service answers each key: 403 says that it is known, 401 that it is not."""
     secret = {name: SecretStr(value) for name, value in changes.items()}
-    async with open_app(create_app(SERVICE, settings.model_copy(update=secret))) as client:
+    async with open_app_apart(create_app(SERVICE, settings.model_copy(update=secret))) as client:
         return [await status(client, key) for key in keys]
 
 
@@ -41,7 +41,9 @@ async def status(client: httpx.AsyncClient, key: str) -> int:
 
 
 def rows(settings: UserSettings, query: str) -> list[Any]:
-    with closing(sqlite3.connect(settings.database_url.removeprefix("sqlite:///"))) as connection:
+    with closing(
+        sqlite3.connect(settings.database_url.get_secret_value().removeprefix("sqlite:///"))
+    ) as connection:
         return connection.execute(query).fetchall()
 
 
@@ -118,14 +120,14 @@ class TestConfiguredKeys:
     async def test_stay_revoked_once_a_person_did_it(
         self, settings: UserSettings, *, others_first: bool
     ) -> None:
-        async with open_app(create_app(SERVICE, settings)) as client:
+        async with open_app_apart(create_app(SERVICE, settings)) as client:
             admin = await register(client)
         owned = {"api_keys_institution": admin.institution_id}
         await start(settings, frontend_api_key=FRONTEND, **owned)
         if others_first:
             await start(settings, frontend_api_key=OTHER, **owned)
         (key_id,) = rows(settings, "SELECT key_id FROM api_keys WHERE prefix = 'a-fr'")[0]
-        async with open_app(create_app(SERVICE, settings)) as client:
+        async with open_app_apart(create_app(SERVICE, settings)) as client:
             revoked = await client.delete(f"/v1/api-keys/{key_id}", headers=admin.headers)
 
         await start(settings, frontend_api_key=OTHER, **owned)
@@ -143,7 +145,7 @@ class TestConfiguredKeys:
             taken.append(name)
             return await next_number(session, name)
 
-        for user in ("access.repository", "events.recording"):
+        for user in ("access_changes.noting", "events.recording"):
             monkeypatch.setattr(f"user_service.{user}.next_number", noted)
         await start(settings, frontend_api_key=OTHER)
 
@@ -151,7 +153,7 @@ class TestConfiguredKeys:
         assert kinds == ["event"] * 3 + ["feed"] * 3
 
     async def test_never_end_up_with_a_stranger_of_that_name(self, settings: UserSettings) -> None:
-        async with open_app(create_app(SERVICE, settings)) as client:
+        async with open_app_apart(create_app(SERVICE, settings)) as client:
             stranger = await register(client)
         name = rows(settings, TENANTS)[0][0]
 
@@ -162,7 +164,7 @@ class TestConfiguredKeys:
         assert len(rows(settings, TENANTS)) == 2
 
     async def test_may_belong_to_an_institution_that_is_there(self, settings: UserSettings) -> None:
-        async with open_app(create_app(SERVICE, settings)) as client:
+        async with open_app_apart(create_app(SERVICE, settings)) as client:
             admin = await register(client)
             await make_key(client, admin)
 
@@ -176,7 +178,9 @@ class TestConfiguredKeys:
     ) -> None:
         await start(settings, frontend_api_key=FRONTEND, admin_api_key=ADMIN)
 
-        with closing(sqlite3.connect(settings.database_url.removeprefix("sqlite:///"))) as connection:
+        with closing(
+            sqlite3.connect(settings.database_url.get_secret_value().removeprefix("sqlite:///"))
+        ) as connection:
             stored = "\n".join(connection.iterdump())
         logged = capsys.readouterr().out
         assert "configured_key.made" in logged

@@ -34,7 +34,7 @@ async def live_through_everything(
     secret, codes = await add_second_factor(client, member, database)
     await client.post("/v1/auth/login", json={"email": member.email, "password": PASSWORD, "code": codes[0]})
     body = {"current_password": PASSWORD, "code": code_of(secret)}
-    await client.request("DELETE", "/v1/users/me/second-factor", headers=member.headers, json=body)
+    await client.post("/v1/users/me/second-factor/remove", headers=member.headers, json=body)
     body = {"current_password": PASSWORD, "password": NEW_PASSWORD}
     await client.patch("/v1/users/me", headers=member.headers, json=body)
     await log_in(client, member, password=WRONG)

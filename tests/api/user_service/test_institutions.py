@@ -7,6 +7,7 @@ import pytest
 from common.auth.gate import Expected, open_token
 from common.clock import epoch_ms
 from common.contracts.institutions import Institution, InstitutionMode
+from common.contracts.roles import SCOPES_BY_ROLE, Role
 from common.contracts.tokens import TokenUse
 from tests.api.user_service.conftest import (
     AI_SECRET,
@@ -20,7 +21,6 @@ from tests.api.user_service.conftest import (
     service_token,
 )
 from tests.api.user_service.people import invite
-from user_service.users.roles import SCOPES_BY_ROLE, Role
 
 
 class TestRegister:
@@ -155,14 +155,13 @@ class TestRecipients:
         invited = await invite(client, admin, email="not-here-yet@h.example", role="admin")
         for user_id, role, disabled_at in (("b", "admin", None), ("c", "viewer", None), ("d", "admin", 1)):
             database.execute(
-                "INSERT INTO users (user_id, institution_id, email, email_key, full_name, role, password_hash, "
+                "INSERT INTO users (user_id, institution_id, email, email_key, login_key, full_name, role, password_hash, "
                 "created_at_ms, disabled_at_ms) "
-                "SELECT ?, institution_id, ?, ?, full_name, ?, password_hash, created_at_ms, ? "
+                "SELECT ?, institution_id, ?, ?, ?, full_name, ?, password_hash, created_at_ms, ? "
                 "FROM users WHERE user_id = ?",
                 (
                     f"usr_{user_id}",
-                    f"{user_id}@h.example",
-                    f"{user_id}@h.example",
+                    *[f"{user_id}@h.example"] * 3,
                     role,
                     disabled_at,
                     admin.user_id,

@@ -17,7 +17,7 @@ from common.app import create_app
 from common.auth.gate import key_id
 from tests.api.user_service.appointed import changed, events_of
 from tests.api.user_service.conftest import PASSWORD, bearer, problem_type, register, registration
-from tests.asgi import open_app
+from tests.asgi import open_app_apart
 from user_service import rotate_signing_key
 from user_service.main import SERVICE
 from user_service.operators.__main__ import app as operators
@@ -31,7 +31,7 @@ FIRST = "first@platform.example"
 def machine(settings: UserSettings, monkeypatch: pytest.MonkeyPatch) -> UserSettings:
     """The settings of the service, as commands find them."""
     monkeypatch.setenv("SETTINGS_FILE", "/dev/null")
-    monkeypatch.setenv("DATABASE_URL", settings.database_url)
+    monkeypatch.setenv("DATABASE_URL", settings.database_url.get_secret_value())
     monkeypatch.setenv("SIGNING_KEY_PASSPHRASE", settings.signing_key_passphrase.get_secret_value())
     return settings
 
@@ -47,7 +47,9 @@ def rotate(*arguments: str) -> Result:
 
 
 def database_of(settings: UserSettings) -> sqlite3.Connection:
-    return sqlite3.connect(settings.database_url.removeprefix("sqlite:///"), isolation_level=None)
+    return sqlite3.connect(
+        settings.database_url.get_secret_value().removeprefix("sqlite:///"), isolation_level=None
+    )
 
 
 async def accept(client: httpx.AsyncClient, token: str) -> httpx.Response:
@@ -55,7 +57,7 @@ async def accept(client: httpx.AsyncClient, token: str) -> httpx.Response:
 
 
 async def start_and_stop(settings: UserSettings) -> None:
-    async with open_app(create_app(SERVICE, settings)):
+    async with open_app_apart(create_app(SERVICE, settings)):
         pass
 
 
@@ -93,7 +95,7 @@ class TestTheFirstOperator:
     async def test_does_not_keep_the_service_from_starting_when_the_address_is_taken(
         self, settings: UserSettings
     ) -> None:
-        async with open_app(create_app(SERVICE, settings)) as client:
+        async with open_app_apart(create_app(SERVICE, settings)) as client:
             await register(client, email=FIRST)
 
         await start_and_stop(changed(settings, operator_email=FIRST))
@@ -115,7 +117,7 @@ class TestInvite:
         assert result.exit_code == 0, result.output
         assert "/v1/auth/invitations/accept" in result.stdout
         assert "has the role operator in Platform (platform)" in result.stdout
-        raw = Path(machine.database_url.removeprefix("sqlite:///")).read_bytes()
+        raw = Path(machine.database_url.get_secret_value().removeprefix("sqlite:///")).read_bytes()
         assert token.split(".")[0].encode() in raw
         assert token.split(".")[1].encode() not in raw
 
@@ -123,7 +125,7 @@ class TestInvite:
         self, new_settings: UserSettings, monkeypatch: pytest.MonkeyPatch
     ) -> None:
         monkeypatch.setenv("SETTINGS_FILE", "/dev/null")
-        monkeypatch.setenv("DATABASE_URL", new_settings.database_url)
+        monkeypatch.setenv("DATABASE_URL", new_settings.database_url.get_secret_value())
         monkeypatch.setenv("SIGNING_KEY_PASSPHRASE", "another passphrase for this test")
 
         assert run("invite", "--email", FIRST).exit_code == 0
@@ -224,7 +226,7 @@ class TestTokensOfCommands:
         with closing(database_of(machine)) as database:
             assert database.execute("SELECT role, disabled_at_ms FROM users").fetchall() == [("admin", None)]
             actions = [event["action"] for event in events_of(database, admin.institution_id)]
-        assert actions[-3:] == ["user.enabled", "user.role_changed", "session.ended"]
+        assert actions[-3:] == ["user.role_changed", "user.enabled", "session.ended"]
         login = await client.post("/v1/auth/login", json={"email": admin.email, "password": PASSWORD})
         assert login.status_code == 200
 
@@ -283,7 +285,7 @@ class TestRotateSigningKey:
         result = await in_thread(rotate, "--now")
 
         app = create_app(SERVICE, machine)
-        async with open_app(app) as restarted:
+        async with open_app_apart(app) as restarted:
             refused = await restarted.get("/v1/users/me", headers=admin.headers)
             renewed = await restarted.post("/v1/auth/refresh", json={"refresh_token": admin.refresh_token})
             taken = await restarted.get("/v1/users/me", headers=bearer(renewed.json()["access_token"]))

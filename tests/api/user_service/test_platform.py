@@ -9,7 +9,7 @@ import pytest
 from common.app import create_app
 from tests.api.user_service.appointed import changed, events_of, feed_version, join, register_live
 from tests.api.user_service.conftest import PASSWORD, Admin, bearer, problem_type, register, registration
-from tests.asgi import open_app
+from tests.asgi import open_app_apart
 from user_service.institutions.tiers import LIMITS_BY_TIER
 from user_service.main import SERVICE
 from user_service.settings import UserSettings
@@ -29,10 +29,10 @@ class TestThePlatformsInstitution:
 
     async def test_is_made_once(self, settings: UserSettings) -> None:
         for _ in range(2):
-            async with open_app(create_app(SERVICE, settings)):
+            async with open_app_apart(create_app(SERVICE, settings)):
                 pass
 
-        with sqlite3.connect(settings.database_url.removeprefix("sqlite:///")) as database:
+        with sqlite3.connect(settings.database_url.get_secret_value().removeprefix("sqlite:///")) as database:
             assert [event["action"] for event in events_of(database, "platform")] == [
                 "institution.registered"
             ]
@@ -276,7 +276,7 @@ class TestOwnInstitution:
 class TestRegistrationTier:
     async def test_is_what_new_institutions_are_given(self, settings: UserSettings) -> None:
         chosen = changed(settings, registration_tier="enterprise")
-        async with open_app(create_app(SERVICE, chosen)) as client:
+        async with open_app_apart(create_app(SERVICE, chosen)) as client:
             admin = await register(client)
 
             own = await client.get("/v1/institution", headers=admin.headers)

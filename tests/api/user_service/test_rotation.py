@@ -17,13 +17,14 @@ from common.auth.keys import REFRESH_S, PublicKeys
 from common.auth.principal import UnauthenticatedError
 from common.db import open_database
 from user_service.auth.tokens import TokenIssuer
-from user_service.bootstrap import MIGRATIONS
 from user_service.events.recording import SYSTEM
 from user_service.institutions.platform import make_platform
 from user_service.signing_keys.keeper import KeyKeeper
 from user_service.signing_keys.ring import KeyRing
-from user_service.signing_keys.schedule import DAY_MS, LEAD_MS, OVERLAP_MS
+from user_service.signing_keys.schedule import LEAD_MS, OVERLAP_MS
 from user_service.signing_keys.store import KeyStore, RotationUnderWayError
+from user_service.tables import MIGRATIONS
+from user_service.times import DAY_MS
 
 PASSPHRASE = "a passphrase that is long enough for tests"
 START_MS = 1_800_000_000_000

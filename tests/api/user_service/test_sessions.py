@@ -7,6 +7,7 @@ from tests.api.user_service.people import (
     NEW_PASSWORD,
     accept,
     add_member,
+    all_pages,
     events,
     invite,
     newest_token,
@@ -49,6 +50,14 @@ class TestList:
             "current",
         }
 
+    async def test_keeps_as_much_of_the_browsers_name_as_its_column_holds(
+        self, client: httpx.AsyncClient, admin: Admin
+    ) -> None:
+        body = {"email": admin.email, "password": PASSWORD}
+        await client.post("/v1/auth/login", json=body, headers={"User-Agent": "x y" * 1000})
+
+        assert sorted(len(str(item["user_agent"])) for item in await shown(client, admin))[-1] == 256
+
     async def test_shows_when_a_session_was_last_used(
         self, client: httpx.AsyncClient, admin: Admin, database: sqlite3.Connection
     ) -> None:
@@ -72,6 +81,17 @@ class TestList:
         )
 
         assert [item["current"] for item in await shown(client, admin)] == [True]
+
+    async def test_shows_pages_from_the_newest_login_to_the_oldest(
+        self, client: httpx.AsyncClient, admin: Admin, database: sqlite3.Connection
+    ) -> None:
+        for _ in range(4):
+            await log_in(client, admin)
+        ids = [row[0] for row in database.execute("SELECT session_id FROM sessions ORDER BY 1 DESC")]
+
+        pages = await all_pages(client, f"{URL}?limit=2", admin)
+
+        assert [[item["session_id"] for item in page] for page in pages] == [ids[:2], ids[2:4], ids[4:]]
 
     async def test_shows_nobody_elses(
         self, client: httpx.AsyncClient, admin: Admin, database: sqlite3.Connection

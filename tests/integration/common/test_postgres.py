@@ -185,7 +185,10 @@ class TestOutbox:
             assert (first, second, woken) == (["a", "b"], ["c"], ["a", "b"])
             assert OUTBOX.claim(connection, "alert", now=now + LEASE_MS, limit=9) == ["b"]
             assert OUTBOX.pending(connection, "alert") == (2, now)
-            assert OUTBOX.pending_subjects(connection, ["a", "b", "c"]) == {("alert", "b"), ("alert", "c")}
+            assert OUTBOX.pending_subjects(connection, ["a", "b", "c"], targets=["alert", "audit"]) == {
+                ("alert", "b"),
+                ("alert", "c"),
+            }
 
     def test_two_claims_at_once_neither_wait_for_nor_share_rows(self, engine: Engine) -> None:
         with engine.begin() as connection:

@@ -139,7 +139,32 @@ class TestRefusals:
         assert "address already in use" in out
 
 
+async def answers(started: Process, client: httpx.AsyncClient) -> bool:
+    assert started.returncode is None
+    try:
+        return (await client.get("/health")).status_code == 200
+    except httpx.ConnectError:
+        return False
+
+
+def children_of(pid: int) -> str:
+    return Path(f"/proc/{pid}/task/{pid}/children").read_text()
+
+
 class TestServing:
+    @pytest.mark.skipif(sys.platform != "linux", reason="where the children of a process are is Linux's own")
+    async def test_is_done_by_one_process_whatever_the_environment_says(self, folder: Path) -> None:
+        port = free_port()
+        async with (
+            process(folder, "--port", str(port), HOST="127.0.0.1", WEB_CONCURRENCY="4") as started,
+            httpx.AsyncClient(base_url=f"http://127.0.0.1:{port}") as client,
+            asyncio.timeout(TIMEOUT_S),
+        ):
+            await eventually(lambda: answers(started, client))
+            children = children_of(started.pid)
+
+        assert children == ""
+
     @pytest.mark.parametrize("stop", [signal.SIGTERM, signal.SIGINT])
     async def test_flags_go_first_and_a_signal_stops_it_cleanly(
         self, folder: Path, stop: signal.Signals
@@ -151,15 +176,7 @@ class TestServing:
             httpx.AsyncClient(base_url=f"http://127.0.0.1:{port}") as client,
             asyncio.timeout(TIMEOUT_S),
         ):
-
-            async def answers() -> bool:
-                assert started.returncode is None
-                try:
-                    return (await client.get("/health")).status_code == 200
-                except httpx.ConnectError:
-                    return False
-
-            await eventually(answers)
+            await eventually(lambda: answers(started, client))
             missing = await client.get("/nothing", headers={"X-Request-ID": "req-7"})
             started.send_signal(stop)
             out, complaints = (text.decode() for text in await started.communicate())

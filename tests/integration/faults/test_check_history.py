@@ -12,14 +12,15 @@ import orjson
 import pytest
 from sqlalchemy import Table, create_engine, delete, insert, make_url, update
 
+from ai_service.bootstrap import MIGRATIONS
 from ai_service.ml.registry import load_current
 from ai_service.scoring.tables import decisions, idempotency_keys, outbox
-from ai_service.scoring.tables import metadata as ai_metadata
 from alert_service.alerts.tables import alerts
 from alert_service.notices.tables import notices
 from alert_service.notifications.tables import mails
 from alert_service.tables import metadata as alert_metadata
 from common.canonical import canonical_bytes
+from common.db import migrate
 from local_stack.mailbox.store import MailStore
 from log_service.archive.tables import bodies
 from log_service.archive.tables import metadata as log_metadata
@@ -31,6 +32,7 @@ from tests.faults.identity_evidence import IdentityEvent
 from tests.faults.sources import Sources
 from tests.models import save_test_model
 from tests.notice_factories import make_notice
+from tests.postgres import seeing_all
 from tests.unit.faults.worlds import (
     EMAIL,
     FINE,
@@ -99,9 +101,11 @@ class Place:
 
 
 def driver(url: str) -> str:
-    parsed = make_url(url)
-    name = "postgresql+psycopg" if parsed.get_backend_name() == "postgresql" else "sqlite"
-    return parsed.set(drivername=name).render_as_string(hide_password=False)
+    if url.startswith("sqlite"):
+        return url
+    return (
+        make_url(seeing_all(url)).set(drivername="postgresql+psycopg").render_as_string(hide_password=False)
+    )
 
 
 def rows_of(decision: Decision) -> tuple[dict[str, object], dict[str, object]]:
@@ -200,8 +204,8 @@ def place(database_url: str, tmp_path: Path) -> Iterator[Place]:
             log_database_url=f"sqlite:///{tmp_path / 'log_service.db'}",
             user_database_url=f"sqlite:///{tmp_path / 'user_service.db'}",
         )
+        migrate(sources.database_url, migrations=MIGRATIONS)  # with its partitions and policies
         for url, metadata in (
-            (sources.database_url, ai_metadata),
             (sources.alert_database_url, alert_metadata),
             (sources.log_database_url, log_metadata),
             (sources.user_database_url, Base.metadata),

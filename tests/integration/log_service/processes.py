@@ -39,6 +39,11 @@ class Process:
             return await self._process.wait()
 
     @property
+    def pid(self) -> int:
+        """Return its number."""
+        return self._process.pid
+
+    @property
     def running(self) -> bool:
         """Whether it has not ended yet."""
         return self._process.returncode is None

@@ -57,7 +57,7 @@ async def until_an_attempt_fails(service: RunningLogService) -> None:
 
 async def states(service: RunningLogService) -> dict[int, str]:
     """Return the state of each object of the day by its number."""
-    objects = (await service.read(f"/v1/audit/days/{DAY}")).json()["objects"]
+    objects = (await service.read(f"/v1/audit/days/{DAY}")).json()["items"]
     return {item["number"]: item["state"] for item in objects}
 
 

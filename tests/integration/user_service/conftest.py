@@ -73,6 +73,7 @@ class Processes:
                 "SETTINGS_FILE": os.devnull,
                 "PORT": str(port),
                 "DATABASE_URL": f"sqlite:///{self.database}",
+                "REGISTRATION": "open",
                 "SIGNING_KEY_PASSPHRASE": PASSPHRASE,
                 "ALERT_SERVICE_SECRET": ALERT_SECRET,
                 "ALERT_SERVICE_URL": NOWHERE,

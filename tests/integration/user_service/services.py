@@ -23,7 +23,7 @@ from tests.mail_server import MailServer, mail_server
 from tests.servers import free_port, serving
 from user_service.institutions.repository import find_institution
 from user_service.main import SERVICE as USER_SERVICE
-from user_service.settings import UserSettings
+from user_service.settings import RegistrationPolicy, UserSettings
 
 PASSPHRASE = "a passphrase that is long enough for tests"
 SECRETS = {
@@ -58,6 +58,7 @@ class Services:
             log_service_url=self.url("log_service"),
             alert_service_secret=SecretStr(SECRETS["alert_service"]),
             log_service_secret=SecretStr(SECRETS["log_service"]),
+            registration=RegistrationPolicy.OPEN,
             log_level="info",
             _env_file=None,
         )

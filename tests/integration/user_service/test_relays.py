@@ -15,9 +15,9 @@ from common.contracts.notices import NoticeKind
 from tests.api.user_service.conftest import Admin, register
 from tests.integration.user_service.services import PASSPHRASE, Services, services
 from tests.waiting import eventually
-from user_service.auth.mailed_tokens import token_text
 from user_service.derived_keys import derive_keys
 from user_service.events.recording import SYSTEM, Action, Event, record
+from user_service.mailed_tokens.texts import token_text
 from user_service.notices.queue import Letter, queue_notice
 
 NAMED = Event(Action.USER_NAME_CHANGED, SYSTEM, "user", "usr_1", {"part": "full_name"})

@@ -3,14 +3,16 @@
 from sqlalchemy import Connection, insert
 
 from ai_service.bootstrap import MIGRATIONS
-from ai_service.scoring import repository
+from ai_service.scoring import repository, velocity_repository
 from ai_service.scoring.repository import DecisionFilter
 from ai_service.scoring.tables import decision_sequences, decisions, idempotency_keys
+from ai_service.scoring.velocity_repository import Span
+from ai_service.usage import repository as usage_repository
 from tests.security.tenancy.worlds import BOTH, A, B, World, on_connection
 
 
 def fill(connection: Connection) -> None:
-    for institution in BOTH:
+    for place, institution in enumerate(BOTH, start=1):
         name = institution.institution_id
         connection.execute(insert(decision_sequences).values(institution_id=name, last=1))
         connection.execute(
@@ -18,7 +20,7 @@ def fill(connection: Connection) -> None:
                 decision_id=f"dec_{name}",
                 institution_id=name,
                 decision_sequence=1,
-                observed_sequence=1,
+                observed_sequence=place,
                 transaction_id="tx-1",
                 customer_id="customer-1",
                 event_time_ms=1,
@@ -66,9 +68,62 @@ def pages_of_decisions(connection: Connection) -> None:
 
 
 def records_for_velocity(connection: Connection) -> None:
-    found = repository.records_after(connection, B.institution_id, sequence=0, since_ms=0)
+    for asking in BOTH:
+        found = repository.records_after(connection, asking.institution_id, sequence=0, since_ms=0)
 
-    assert list(found) == [B.institution_id.encode()]
+        assert list(found) == [asking.institution_id.encode()]
+
+
+def where_velocity_begins(connection: Connection) -> None:
+    found = [
+        repository.first_observed(connection, each.institution_id, sequence=0, since_ms=0) for each in BOTH
+    ]
+
+    assert found == [1, 2]
+
+
+def decisions_to_rebuild_velocity(connection: Connection) -> None:
+    for asking in BOTH:
+        span = Span(asking.institution_id, after=0, until=9, since_ms=0)
+        found = velocity_repository.observed_page(connection, span, after=None)
+
+        assert [each.body for each in found] == [asking.institution_id.encode()]
+
+
+def numbers_of_velocity(connection: Connection) -> None:
+    for question in (
+        velocity_repository.last_decision,
+        velocity_repository.last_observed,
+        velocity_repository.lately_observed,
+    ):
+        assert question(connection, A.institution_id) == 1
+        assert question(connection, "ins_nobody") == 0
+
+
+def decisions_that_velocity_counts_later(connection: Connection) -> None:
+    velocity_repository.note_uncounted(connection, A.institution_id, ["tx-1"])
+
+    assert velocity_repository.last_observed(connection, B.institution_id) == 2
+    mine = velocity_repository.unobserved_page(connection, A.institution_id, after=0)
+    assert [each.body for each in mine] == [A.institution_id.encode()]
+    assert velocity_repository.unobserved_page(connection, B.institution_id, after=0) == []
+
+    velocity_repository.note_observed(connection, B.institution_id, {1: 7})
+    assert velocity_repository.unobserved_page(connection, A.institution_id, after=0) == mine
+
+    velocity_repository.note_observed(connection, A.institution_id, {1: 7})
+    assert velocity_repository.last_observed(connection, A.institution_id) == 7
+    assert velocity_repository.last_observed(connection, B.institution_id) == 2
+
+
+def decisions_taken_back(connection: Connection) -> None:
+    for institution in BOTH:
+        usage_repository.add(connection, {(institution.institution_id, "2026-11"): 5})
+
+    usage_repository.take_back(connection, (B.institution_id, "2026-11"), 2)
+
+    left = usage_repository.used_since(connection, "2026-11")
+    assert left == {(A.institution_id, "2026-11"): 5, (B.institution_id, "2026-11"): 3}
 
 
 WORLD = World(
@@ -81,6 +136,11 @@ WORLD = World(
             one_decision_by_its_transaction,
             pages_of_decisions,
             records_for_velocity,
+            where_velocity_begins,
+            decisions_to_rebuild_velocity,
+            numbers_of_velocity,
+            decisions_that_velocity_counts_later,
+            decisions_taken_back,
         )
     },
 )

@@ -181,7 +181,7 @@ class Bank:
         for alert in self.get("alert_service", "/v1/alerts").json()["items"]:
             number = alert["alert"]["transaction_id"].rpartition("-")[2]
             self.ids[f"alert {number}"] = alert["alert"]["alert_id"]
-        objects = self.get("log_service", f"/v1/audit/days/{self.today()}").json()["objects"]
+        objects = self.get("log_service", f"/v1/audit/days/{self.today()}").json()["items"]
         self.ids |= {f"object {each['number']}": each["key"] for each in objects}
 
     def is_settled(self) -> bool:

@@ -1,13 +1,17 @@
 """user_service: nobody sees, counts or ends a key of another institution, or decides about its requests."""
 
+from sqlalchemy import update
 from sqlalchemy.ext.asyncio import AsyncSession
 
 from common.approvals import Decision
+from common.contracts.institutions import InstitutionMode
 from common.four_eyes import ApprovalState
+from common.tenancy import of_tenant
 from tests.security.tenancy.user_rows import a_key, a_user, an_approval
-from tests.security.tenancy.worlds import A, B
+from tests.security.tenancy.worlds import A, B, each_of_a_tenant
 from user_service.api_keys import repository as api_keys
 from user_service.approvals import repository as approvals
+from user_service.institutions.tables import InstitutionRow
 
 MINE, THEIRS = B.institution_id, A.institution_id
 
@@ -70,7 +74,23 @@ async def who_may_decide(session: AsyncSession) -> None:
     assert await approvals.led_since(session, MINE, 1) == set()
 
 
+async def who_has_no_second_person(session: AsyncSession) -> None:
+    live = update(InstitutionRow).values(mode=InstitutionMode.LIVE.value)
+    await session.execute(of_tenant(THEIRS, live))
+
+    async with each_of_a_tenant(session):
+        assert await approvals.has_no_second_person(session, THEIRS)
+        assert not await approvals.has_no_second_person(session, MINE)
+
+
+async def keys_of_a_maker(session: AsyncSession) -> None:
+    (found,) = await api_keys.hold_keys_of(session, MINE, "settings:frontend", now_ms=3)
+
+    assert found.key_id == "key_ins_b"
+
+
 CHECKS = (
+    keys_of_a_maker,
     one_key,
     pages_of_keys,
     how_many_keys_there_are,
@@ -80,4 +100,5 @@ CHECKS = (
     pages_of_requests,
     a_decision,
     who_may_decide,
+    who_has_no_second_person,
 )

@@ -1,29 +1,33 @@
 """user_service: nobody sees, renews or ends a session of another institution."""
 
+from functools import partial
+
 from sqlalchemy import select
 from sqlalchemy.ext.asyncio import AsyncSession
 
 from common.tenancy import of_every_tenant
 from tests.security.tenancy.user_rows import LATER_MS, a_session, a_user
 from tests.security.tenancy.worlds import B, each_of_a_tenant
-from user_service.auth import repository as auth
-from user_service.auth.tables import RefreshTokenRow, SessionRow
+from user_service.sessions import refresh_tokens_repository as refresh_tokens
 from user_service.sessions import repository as sessions
+from user_service.sessions.tables import RefreshTokenRow, SessionRow
 
 MINE = B.institution_id
 
 
 async def open_sessions(session: AsyncSession) -> None:
-    (found,) = await sessions.open_sessions(session, MINE, "usr_ins_b", now_ms=1)
+    page = partial(sessions.open_sessions, before=None, limit=9, now_ms=1)
+
+    (found,) = await page(session, MINE, "usr_ins_b")
 
     assert found.session_id == "ses_ins_b"
-    assert list(await sessions.open_sessions(session, MINE, "usr_ins_a", now_ms=1)) == []
+    assert list(await page(session, MINE, "usr_ins_a")) == []
 
 
 async def a_session_that_goes_on(session: AsyncSession) -> None:
     theirs = a_session("ses_ins_a", user_id="usr_ins_a")
 
-    assert not await auth.go_on_with(session, MINE, theirs, now_ms=3)
+    assert not await refresh_tokens.go_on_with(session, MINE, theirs, now_ms=3)
 
 
 async def the_end_of_sessions(session: AsyncSession) -> None:

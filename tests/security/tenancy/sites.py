@@ -3,7 +3,7 @@
 import ast
 import importlib
 import sys
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -51,14 +51,23 @@ def product_trees() -> Iterator[tuple[Path, ast.Module]]:
 @contextmanager
 def neutralised(site: Site) -> Iterator[None]:
     """Take the condition away that one call of `of_tenant` adds; all others stay."""
+
+    def without_condition(_institution_id: str, statement: Any) -> Any:  # noqa: ANN401 - a statement
+        return of_every_tenant(statement, "the condition is taken away by a test")
+
+    with replaced(site, without_condition):
+        yield
+
+
+@contextmanager
+def replaced(site: Site, instead: Callable[[str, Any], Any]) -> Iterator[None]:
+    """Let one call of `of_tenant` return what `instead` does; all others stay."""
     module: ModuleType = importlib.import_module(site.module)
 
-    def without_condition(institution_id: str, statement: Any) -> Any:  # noqa: ANN401 - a statement
-        if sys._getframe(1).f_lineno in site.lines:
-            return of_every_tenant(statement, "the condition is taken away by a test")
-        return of_tenant(institution_id, statement)
+    def chosen(institution_id: str, statement: Any) -> Any:  # noqa: ANN401 - a statement
+        return (instead if sys._getframe(1).f_lineno in site.lines else of_tenant)(institution_id, statement)
 
-    with patch.object(module, "of_tenant", without_condition):
+    with patch.object(module, "of_tenant", chosen):
         yield
 
 

@@ -5,8 +5,8 @@ from sqlalchemy.ext.asyncio import AsyncSession
 from tests.security.tenancy import account_checks, key_checks, session_checks
 from tests.security.tenancy.user_rows import fill
 from tests.security.tenancy.worlds import BOTH, World, in_session
-from user_service.bootstrap import MIGRATIONS
 from user_service.institutions import repository as institutions
+from user_service.tables import MIGRATIONS
 
 
 async def one_institution(session: AsyncSession) -> None:

@@ -6,9 +6,11 @@ from common.approvals import Approval
 from tests.security.tenancy.worlds import BOTH
 from user_service.api_keys.tables import ApiKeyRow
 from user_service.approvals import repository as approvals
-from user_service.auth.mailed_tokens import Purpose
-from user_service.auth.tables import MailedTokenRow, RecoveryCodeRow, RefreshTokenRow, SessionRow
 from user_service.institutions.tables import InstitutionRow
+from user_service.mailed_tokens.tables import MailedTokenRow
+from user_service.mailed_tokens.texts import Purpose
+from user_service.second_factors.tables import RecoveryCodeRow
+from user_service.sessions.tables import RefreshTokenRow, SessionRow
 from user_service.users.tables import UserRow
 
 LATER_MS = 10**13
@@ -56,6 +58,7 @@ def a_user(user_id: str, *, of: str, joined: bool = True, role: str = "admin") -
         institution_id=of,
         email=f"{user_id}@bank.example",
         email_key=f"{user_id}@bank.example",
+        login_key=f"{user_id}@bank.example" if joined else user_id,
         full_name="A person",
         role=role if joined else "viewer",
         password_hash="hash" if joined else "",
@@ -109,6 +112,17 @@ def _mailed_token(name: str) -> MailedTokenRow:
         token_id=f"mtk_{name}",
         user_id=f"usr_{name}",
         purpose=RESET.value,
+        created_at_ms=1,
+        expires_at_ms=LATER_MS,
+    )
+
+
+def an_invitation(name: str) -> MailedTokenRow:
+    """Return what whoever has not joined in an institution could join with."""
+    return MailedTokenRow(
+        token_id=f"inv_{name}",
+        user_id=f"new_{name}",
+        purpose=Purpose.INVITATION.value,
         created_at_ms=1,
         expires_at_ms=LATER_MS,
     )

@@ -14,6 +14,7 @@ from sqlalchemy.ext.asyncio import AsyncSession
 
 from common.contracts.institutions import Institution, InstitutionMode
 from common.db import Database, migrate, writing_engine
+from common.row_security import ENTERING
 from common.tenancy import TENANT
 
 A = Institution(institution_id="ins_a", mode=InstitutionMode.SANDBOX, base_currency="EUR")
@@ -73,6 +74,8 @@ def all_of_a_tenant(connection: Connection) -> Iterator[None]:
 
     def note(*about: Any) -> None:  # noqa: ANN401 - what SQLAlchemy calls a listener with
         _connection, _cursor, text, _parameters, context, _many = about
+        if context.compiled.statement is ENTERING:
+            return  # says for whom the transaction runs
         if not context.isinsert and TENANT not in context.compiled.binds:
             unnamed.append(text)
 

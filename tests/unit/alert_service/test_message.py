@@ -174,6 +174,15 @@ class TestMessage:
 
         assert "https://assay.example/decisions/..%2Fadmin%3Fx%3D1%26y" in text
 
+    def test_writes_the_time_as_the_payer_saw_it_with_its_zone(self) -> None:
+        for part in parts(written(make_alert(event_time="2026-11-02T14:03:22.5+01:00"))):
+            assert "2026-11-02 14:03:22 +01:00" in part
+
+    def test_breaks_no_word(self) -> None:
+        _, html = parts(written(make_alert()))
+
+        assert "break-all" not in html
+
     def test_html_is_well_formed(self) -> None:
         class Tags(HTMLParser):
             opened: ClassVar[list[str]] = []

@@ -37,3 +37,8 @@ class TestAlertSettings:
     def test_refuses_a_link_for_tokens_that_leads_nowhere(self, link: str) -> None:
         with pytest.raises(ValidationError, match="ACCOUNT_LINK"):
             AlertSettings(account_link=link)
+
+    @pytest.mark.parametrize("url", ["", "users.assay.example", "javascript:1", "https://a b"])
+    def test_refuses_an_address_of_accounts_that_leads_nowhere(self, url: str) -> None:
+        with pytest.raises(ValidationError, match="ACCOUNT_API_URL"):
+            AlertSettings(account_api_url=url)

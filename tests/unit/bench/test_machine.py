@@ -1,12 +1,25 @@
 import os
+import subprocess
+import sys
 import threading
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 
 from bench import machine
 from bench.errors import BenchError
-from bench.machine import Cores, alone, choose_cores, cpu_seconds, fdatasync_ms, idle_share, pin
+from bench.machine import (
+    Cores,
+    alone,
+    choose_cores,
+    cpu_by_name,
+    cpu_seconds,
+    family,
+    fdatasync_ms,
+    idle_share,
+    pin,
+)
 
 
 class TestAlone:
@@ -64,3 +77,46 @@ class TestMeasuring:
     def test_one_core_for_both_is_told(self) -> None:
         assert Cores(0, 1).are_apart
         assert not Cores(0, 0).are_apart
+
+
+PARENT = """
+import subprocess, sys
+work = "sum(range(6_000_000))"
+subprocess.run([sys.executable, "-c", work], check=True)
+child = subprocess.Popen([sys.executable, "-c", work + "; print(flush=True); input()"], stdin=subprocess.PIPE)
+sys.stdin.read()
+child.kill()
+child.wait()
+"""
+
+
+class TestFamily:
+    @pytest.fixture
+    def parent(self) -> Iterator["subprocess.Popen[bytes]"]:
+        """A process that has one child that works no more, and one that has ended; it did nothing itself."""
+        with subprocess.Popen(
+            [sys.executable, "-c", PARENT], stdin=subprocess.PIPE, stdout=subprocess.PIPE
+        ) as running:
+            assert running.stdout is not None
+            assert running.stdout.readline()
+            yield running
+            running.communicate(timeout=30)
+
+    def test_holds_what_a_process_started(self, parent: "subprocess.Popen[bytes]") -> None:
+        found = family(parent.pid)
+
+        assert found[0] == parent.pid
+        assert len(found) == 2
+
+    def test_uses_the_time_of_all_also_of_those_that_ended(self, parent: "subprocess.Popen[bytes]") -> None:
+        used = cpu_by_name({"server": parent.pid})["server"]
+
+        alive = sum(map(cpu_seconds, family(parent.pid)))
+        assert used > alive > cpu_seconds(parent.pid)
+
+    def test_stays_on_the_core_that_its_head_is_given(self, parent: "subprocess.Popen[bytes]") -> None:
+        core = choose_cores().server
+
+        pin(parent.pid, core)
+
+        assert [os.sched_getaffinity(pid) for pid in family(parent.pid)] == [{core}] * 2

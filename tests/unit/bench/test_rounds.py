@@ -71,6 +71,23 @@ class TestComparisons:
         assert found["LEAN_c32_vs_NAIVE_shared_client"].holds is True
         assert found["LEAN_c32_vs_NAIVE_client_per_call"].holds is False
 
+    def test_on_servers_another_share_of_the_echo_is_asked(self) -> None:
+        rounds = rounds_of(measured("echo", 1000), measured("LEAN_servers", 410))
+
+        found = by_name(list(comparisons(rounds, default_features=45, summaries={})))
+
+        assert found["LEAN_servers_c32_vs_echo"].holds is True
+
+    def test_two_workers_are_compared_with_one_and_nothing_is_asked_of_them(self) -> None:
+        rounds = rounds_of(measured("LEAN_servers", 1000), measured("LEAN_servers_2_workers", 900))
+
+        found = by_name(list(comparisons(rounds, default_features=45, summaries={})))
+
+        ratio = found["LEAN_servers_2_workers_c32_vs_LEAN_servers"]
+        assert ratio.value == pytest.approx(0.9)
+        assert ratio.holds is None
+        assert "two cores" in ratio.note
+
     def test_without_a_yardstick_there_is_no_ratio(self) -> None:
         rounds, summaries = rounds_of(measured("LEAN", 6000)), {"LEAN": "25 features"}
 

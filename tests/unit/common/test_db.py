@@ -9,7 +9,8 @@ import pytest
 from sqlalchemy import Column, Integer, MetaData, Table, select, text
 from sqlalchemy.exc import OperationalError
 
-from common.db import BUSY_TIMEOUT_MS, insert_ignoring_repeats, migrate, open_database, writing_engine
+from common.db import insert_ignoring_repeats, migrate, open_database, writing_engine
+from common.db_connections import BUSY_TIMEOUT_MS
 from tests.migrations import BROKEN, INITIAL, SECOND, write_migrations
 
 TOGETHER = 4

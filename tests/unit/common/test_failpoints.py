@@ -1,5 +1,6 @@
 """Points that a test arms: they end, fail or delay, exactly where they were told to."""
 
+import asyncio
 import signal
 import subprocess
 import sys
@@ -7,7 +8,7 @@ import time
 
 import pytest
 
-from common.failpoints import Action, FailpointError, armed, failpoint, parse_failpoints
+from common.failpoints import Action, FailpointError, armed, failpoint, failpoint_async, parse_failpoints
 
 DIES_AT_THE_THIRD_PASS = """
 from common.failpoints import armed, failpoint
@@ -95,3 +96,22 @@ class TestParseFailpoints:
     def test_refuses_what_it_cannot_read(self, text: str) -> None:
         with pytest.raises(ValueError, match="FAILPOINTS is a list"):
             parse_failpoints(text)
+
+
+class TestOnAnEventLoop:
+    async def test_a_delay_keeps_who_passes_and_nobody_else(self) -> None:
+        with armed("relay.before_send:delay:200"):
+            passing = asyncio.ensure_future(failpoint_async("relay.before_send"))
+            others = [await asyncio.sleep(0, number) for number in range(10)]
+            is_kept = not passing.done()
+            await passing
+
+        assert others == list(range(10))
+        assert is_kept
+
+    async def test_an_error_is_raised_where_it_is_passed(self) -> None:
+        with armed("relay.before_send:error"), pytest.raises(FailpointError):
+            await failpoint_async("relay.before_send")
+
+    async def test_one_that_is_not_armed_does_nothing(self) -> None:
+        await failpoint_async("relay.before_send")

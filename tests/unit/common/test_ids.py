@@ -1,7 +1,9 @@
 import re
 
+import pytest
+
 from common.clock import epoch_ms, utc_now
-from common.ids import new_id
+from common.ids import made_at_ms, new_id
 
 
 class TestNewId:
@@ -18,6 +20,18 @@ class TestNewId:
             pass
 
         assert earlier < new_id("x")
+
+
+class TestMadeAt:
+    def test_is_the_millisecond_in_which_it_was_made(self) -> None:
+        before, made, after = epoch_ms(), made_at_ms(new_id("dec")), epoch_ms()
+
+        assert made is not None
+        assert before <= made <= after
+
+    @pytest.mark.parametrize("identifier", ["", "dec_1", "dec_" + "u" * 26, "dec_" + "0" * 25, "ins_test"])
+    def test_of_what_was_made_elsewhere_is_not_known(self, identifier: str) -> None:
+        assert made_at_ms(identifier) is None
 
 
 class TestClock:

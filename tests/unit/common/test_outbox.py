@@ -12,6 +12,7 @@ from common.outbox import (
     FIRST_BACKOFF_MS,
     LEASE_MS,
     MAX_BACKOFF_MS,
+    MOST_COUNTED,
     Outbox,
     OutboxEntry,
     backoff_ms,
@@ -150,7 +151,10 @@ class TestAfterwards:
 
             OUTBOX.remove(connection, "alert", ["a"])
 
-            assert OUTBOX.pending_subjects(connection, ["a", "b", "c"]) == {("alert", "b"), ("audit", "a")}
+            assert OUTBOX.pending_subjects(connection, ["a", "b", "c"], targets=["alert", "audit"]) == {
+                ("alert", "b"),
+                ("audit", "a"),
+            }
 
     def test_what_was_put_back_is_due_after_its_delay(self, engine: Engine) -> None:
         with engine.begin() as connection:
@@ -221,6 +225,12 @@ class TestAfterwards:
 
             assert OUTBOX.pending(connection, "alert") == (2, NOW - 5000)
             assert OUTBOX.pending(connection, "audit") == (0, None)
+
+    def test_counts_no_further_than_it_says_however_much_waits(self, engine: Engine) -> None:
+        with engine.begin() as connection:
+            add(connection, *(f"s{number:05}" for number in range(MOST_COUNTED + 5)), now=NOW)
+
+            assert OUTBOX.pending(connection, "alert") == (MOST_COUNTED, NOW)
 
 
 @contextmanager

@@ -1,10 +1,12 @@
 import asyncio
+import os
+import sys
 import threading
 
 import pytest
 
 from common.errors import OverloadedError
-from common.pools import open_pool
+from common.pools import open_pool, step_back
 
 WAIT_S = 10
 
@@ -42,6 +44,8 @@ class TestBoundedPool:
 
             with pytest.raises(OverloadedError, match="Too many are waiting"):
                 await pool.run(lambda: True)
+            with pytest.raises(OverloadedError, match="Too many are waiting"):
+                pool.refuse_if_full()
 
             free.set()
             assert await asyncio.gather(*waiting) == [True] * 3
@@ -75,3 +79,34 @@ class TestBoundedPool:
 
         assert await running
         assert waiting.cancelled()
+
+
+def priority() -> int:
+    """Return the niceness of the running thread."""
+    return os.getpriority(os.PRIO_PROCESS, threading.get_native_id())
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="elsewhere threads have no priority of their own")
+class TestNiceness:
+    async def test_is_that_of_the_pools_threads_and_of_no_others(self) -> None:
+        ours = priority()
+
+        async with open_pool("test", workers=2, queue=2, niceness=15) as pool:
+            together = threading.Barrier(2)  # so that each thread does one of the two
+            theirs = await asyncio.gather(
+                *(pool.run(lambda: (together.wait(WAIT_S), priority())[1]) for _ in range(2))
+            )
+
+        assert theirs == [max(15, ours)] * 2
+        assert priority() == ours
+
+    async def test_is_nobodys_unless_it_is_asked_for(self) -> None:
+        async with open_pool("test", workers=1, queue=1) as pool:
+            assert await pool.run(priority) == priority()
+
+    async def test_is_never_less_than_it_was(self) -> None:
+        async with open_pool("test", workers=1, queue=1, niceness=10) as pool:
+            await pool.run(lambda: os.setpriority(os.PRIO_PROCESS, threading.get_native_id(), 19))
+            await pool.run(lambda: step_back(10))
+
+            assert await pool.run(priority) == 19

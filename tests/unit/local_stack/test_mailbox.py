@@ -11,13 +11,18 @@ from local_stack.mailbox.pages import SHOWN, mailbox_app
 from local_stack.mailbox.store import MailStore
 
 
-def make_mail(*, subject: str = "2 payments need attention", html: str = "<p>Look</p>") -> bytes:
+def make_mail(
+    *,
+    subject: str = "2 payments need attention",
+    html: str = "<p>Look</p>",
+    text: str = "Payment declined <script>alert(1)</script>",
+) -> bytes:
     message = EmailMessage()
     message["From"] = "alerts@assay.example"
     message["To"] = "admin@bank.example"
     message["Subject"] = subject
     message["Date"] = "Mon, 02 Nov 2026 12:00:00 +0000"
-    message.set_content("Payment declined <script>alert(1)</script>")
+    message.set_content(text)
     message.add_alternative(html, subtype="html")
     return message.as_bytes()
 
@@ -124,6 +129,25 @@ class TestMailboxPages:
         assert "default-src 'none'" in policy
         assert "script-src" not in policy
         assert "allow-scripts" not in policy
+
+    async def test_the_newest_mail_to_somebody_about_something_is_shown_as_text(
+        self, browser: httpx.AsyncClient, store: MailStore
+    ) -> None:
+        to_ada = b"X-Envelope-To: ada@bank.example, bob@bank.example\r\n"
+        store.save(to_ada + make_mail(subject="You are invited", text="the first"))
+        store.save(to_ada + make_mail(subject="You are invited", text="the second"))
+        store.save(to_ada + make_mail(subject="Choose a new password"))
+        store.save(b"X-Envelope-To: eve@bank.example\r\n" + make_mail(subject="You are invited"))
+
+        found = await browser.get("/newest", params={"to": "ada@bank.example", "subject": "invited"})
+        others = [
+            await browser.get("/newest", params={"to": to, "subject": subject})
+            for to, subject in [("ada@bank", ""), ("ada@bank.example", "locked"), ("", "")]
+        ]
+
+        assert found.text.strip() == "the second"
+        assert found.headers["content-type"] == "text/plain; charset=utf-8"
+        assert [answer.status_code for answer in others] == [404, 404, 404]
 
     async def test_the_source_is_plain_text(self, browser: httpx.AsyncClient, store: MailStore) -> None:
         content = make_mail()

@@ -5,10 +5,11 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from sqlalchemy import make_url
 
 from local_stack.parts import Part, stack_parts
 from local_stack.service_secrets import NAMES
-from local_stack.settings import GeoProvider, StackSettings
+from local_stack.settings import GeoProvider, StackSettings, Stores
 from tests.env_example import SETTINGS_BY_SERVICE
 
 SECRETS = {name: f"{name.lower()}-0123456789-0123456789-0123456789" for name in NAMES}
@@ -31,6 +32,44 @@ class TestStackParts:
             "alert_service",
             "ai_service",
         ]
+
+    def test_of_a_stack_on_servers_come_after_postgresql_and_valkey(self) -> None:
+        assert list(parts_of(stores=Stores.SERVERS)) == ["postgresql", "valkey", *parts_of()]
+
+    def test_servers_that_somebody_else_runs_are_no_parts(self) -> None:
+        given: dict[str, Any] = {
+            "postgresql_url": "postgresql://admin:secret@db:5432/x",
+            "valkey_url": "valkey://cache/0",
+        }
+
+        parts = parts_of(stores=Stores.SERVERS, **given)
+
+        assert list(parts) == list(parts_of())
+        assert parts["ai_service"].environment["VALKEY_URL"] == "valkey://cache/0"
+        assert "@db:5432/assay_ai_service" in parts["ai_service"].environment["DATABASE_URL"]
+
+    def test_on_servers_each_service_has_a_database_and_a_role_of_its_own(self) -> None:
+        parts = parts_of(stores=Stores.SERVERS)
+        urls = [
+            make_url(parts[service].environment["DATABASE_URL"])
+            for service in ("user_service", "log_service", "alert_service", "ai_service")
+        ]
+
+        for each in (
+            {url.database for url in urls},
+            {url.username for url in urls},
+            {url.password for url in urls},
+        ):
+            assert len(each) == len(urls)
+
+    def test_an_embedded_stack_uses_no_valkey_of_whoever_starts_it(self) -> None:
+        assert parts_of()["ai_service"].environment["VALKEY_URL"] == ""
+
+    def test_no_service_is_told_the_passwords_of_the_servers(self) -> None:
+        parts = parts_of(stores=Stores.SERVERS)
+
+        for service in SETTINGS_BY_SERVICE:
+            assert SECRETS["POSTGRESQL_PASSWORD"] not in str(dict(parts[service].environment))
 
     def test_take_their_usual_ports(self) -> None:
         urls = {name: part.url for name, part in parts_of().items()}
@@ -93,7 +132,14 @@ class TestStackParts:
                     assert value.startswith(("http://127.0.0.1:", here, f"sqlite:///{here}"))
 
     def test_secrets_do_not_show_when_printed(self) -> None:
-        assert SECRETS["AI_SERVICE_SECRET"] not in repr(parts_of())
+        shown = repr(parts_of(stores=Stores.SERVERS))
+
+        assert not [name for name, secret in SECRETS.items() if secret in shown]
+
+    def test_no_list_of_processes_shows_a_secret(self) -> None:
+        commands = str([part.command for part in parts_of(stores=Stores.SERVERS).values()])
+
+        assert not [name for name, secret in SECRETS.items() if secret in commands]
 
     def test_reload_watches_the_service_and_what_it_shares(self) -> None:
         command = parts_of(reload=True)["ai_service"].command

@@ -1,6 +1,6 @@
 import pytest
 
-from user_service.auth.mailed_tokens import token_id_of, token_text
+from user_service.mailed_tokens.texts import token_id_of, token_text
 
 KEY, OTHER_KEY = b"k" * 32, b"o" * 32
 

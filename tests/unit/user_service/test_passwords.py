@@ -1,4 +1,6 @@
 import asyncio
+import os
+import sys
 import threading
 from collections.abc import AsyncIterator
 from typing import Any
@@ -23,8 +25,11 @@ class QuickHasher(PasswordHasher):
         self.may_go_on = threading.Event()
         self.may_go_on.set()
 
+        self.niceness = 0
+
     def verify(self, hash: Any, password: Any) -> Any:  # noqa: A002, ANN401 - the library's signature
         self.checks += 1
+        self.niceness = os.getpriority(os.PRIO_PROCESS, threading.get_native_id())
         self.started.set()
         assert self.may_go_on.wait(WAIT_S)
         return super().verify(hash, password)
@@ -40,6 +45,18 @@ async def passwords(hasher: QuickHasher) -> AsyncIterator[Passwords]:
     async with open_passwords(workers=1, queue=2, hasher=hasher) as opened:
         yield opened
         hasher.may_go_on.set()
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="elsewhere threads have no priority of their own")
+class TestPriority:
+    async def test_is_low_so_that_hashing_slows_down_nobody_else(
+        self, passwords: Passwords, hasher: QuickHasher
+    ) -> None:
+        ours = os.getpriority(os.PRIO_PROCESS, threading.get_native_id())
+
+        await passwords.check(PASSWORD, stored=None)
+
+        assert hasher.niceness == max(15, ours)
 
 
 class TestHash:

@@ -1,11 +1,7 @@
+from common.contracts.roles import SCOPES_BY_ROLE, Role
 from common.contracts.tokens import Scope
-from user_service.users.roles import (
-    PLATFORM_INSTITUTION_ID,
-    SCOPES_BY_ROLE,
-    Role,
-    leading_role,
-    may_hold,
-)
+from user_service.institutions.tables import PLATFORM_INSTITUTION_ID
+from user_service.users.roles import leading_role, may_hold
 
 SERVICE_SCOPES = {
     Scope.ALERTS_WRITE,

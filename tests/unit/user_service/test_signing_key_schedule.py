@@ -2,7 +2,8 @@ import pytest
 
 from common.auth.gate import LEEWAY_S, MAX_LIFETIME_S
 from common.auth.keys import REFRESH_S
-from user_service.signing_keys.schedule import DAY_MS, KeyState, KeyTimes, is_due, plan_rotation
+from user_service.signing_keys.schedule import KeyState, KeyTimes, is_due, plan_rotation
+from user_service.times import DAY_MS
 
 NOW_MS = 1_800_000_000_000
 

@@ -18,13 +18,13 @@ class TestTiers:
             decisions_per_month=limits.decisions_per_month,
             over_quota=OverQuota.BLOCK,
             requests_per_second=limits.requests_per_second,
-            key_requests_per_second=limits.key_requests_per_second,
+            caller_requests_per_second=limits.caller_requests_per_second,
         )
 
     def test_are_written_down(self, tier: Tier) -> None:
         limits = LIMITS_BY_TIER[tier]
         decisions = "unbounded" if limits.decisions_per_month is None else f"{limits.decisions_per_month:,}"
 
-        row = f"| `{tier.value}` | {decisions} | {limits.requests_per_second:,} | {limits.key_requests_per_second:,} |"
+        row = f"| `{tier.value}` | {decisions} | {limits.requests_per_second:,} | {limits.caller_requests_per_second:,} |"
 
         assert row in LIMITS_PAGE

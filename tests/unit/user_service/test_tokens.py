@@ -7,11 +7,11 @@ from common.auth.gate import Expected, key_id, open_token
 from common.auth.principal import Principal, UnauthenticatedError
 from common.auth.signing import generate_signing_key, unlock
 from common.contracts.institutions import Institution, InstitutionMode
+from common.contracts.roles import SCOPES_BY_ROLE, Role
 from common.contracts.tokens import Scope, TokenUse
 from user_service.auth.tokens import TokenIssuer, digest_of, new_refresh_token
 from user_service.signing_keys.ring import KeyRing, RingKey
 from user_service.signing_keys.schedule import KeyTimes
-from user_service.users.roles import SCOPES_BY_ROLE, Role
 
 NOW_MS = 1_800_000_000_999
 INSTITUTION = Institution(institution_id="ins_1", mode=InstitutionMode.LIVE, base_currency="JPY")

@@ -16,7 +16,7 @@ from ai_service.clients.geoip import FAILED_FOR_S, UNAVAILABLE, GeoIpClient
 from common.auth.service_tokens import ServiceTokens
 from common.contracts.geoip import GeoLocation
 from common.contracts.tokens import ServiceTokenRequest
-from common.http import service_client
+from common.delivery import courier
 from tests.raw_servers import answering, reply
 
 ADDRESS = ip_address("81.2.69.160")
@@ -84,7 +84,7 @@ async def open_client(
         await tokens.renew()
     async with (
         answering(service.answer) as base_url,
-        service_client(base_url, timeout_s=TIMEOUT_S) as client,
+        courier(base_url, timeout_s=TIMEOUT_S) as client,
     ):
         yield GeoIpClient(
             client,

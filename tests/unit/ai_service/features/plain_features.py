@@ -94,7 +94,7 @@ def _seconds_since_last(given: FeatureInput) -> float:
 def _days_since_first(given: FeatureInput) -> float:
     row = given.rows[Entity.CUSTOMER]
     if row[Reading.KNOWN] < 2:
-        return 0.0
+        return 0.0 if row[Reading.KNOWN] else nan
     return (given.accepted.event_time_us - row[Reading.FIRST_TIME]) / DAY_US
 
 

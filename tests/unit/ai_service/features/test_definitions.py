@@ -7,7 +7,7 @@ import pytest
 from ai_service.features.accepted import EventTimeAheadError, accept, microseconds
 from ai_service.features.definitions import FEATURE_NAMES, build_features
 from ai_service.features.formulas import haversine_km
-from ai_service.features.store import VelocityStore
+from ai_service.features.store import EmbeddedVelocity
 from common.contracts.geoip import GeoLocation, GeoStatus, NetworkKind
 from tests.factories import NOW, SANDBOX, make_accepted, make_transaction
 
@@ -24,7 +24,7 @@ TOKYO = GeoLocation(
 NOWHERE = GeoLocation(status=GeoStatus.UNAVAILABLE)
 
 
-def named(store: VelocityStore, location: GeoLocation = BERLIN, **changes: object) -> dict[str, float]:
+def named(store: EmbeddedVelocity, location: GeoLocation = BERLIN, **changes: object) -> dict[str, float]:
     accepted = make_accepted(**changes)  # type: ignore[arg-type]
     features = build_features(accepted, location=location, velocity=store.observe(accepted, location))
     return dict(zip(FEATURE_NAMES, features.tolist(), strict=True))
@@ -32,7 +32,7 @@ def named(store: VelocityStore, location: GeoLocation = BERLIN, **changes: objec
 
 class TestBuildFeatures:
     def test_of_a_first_transaction(self) -> None:
-        features = named(VelocityStore())
+        features = named(EmbeddedVelocity())
 
         assert features["amount"] == 25.0
         assert features["amount_log"] == log1p(25.0)
@@ -44,7 +44,7 @@ class TestBuildFeatures:
         assert isnan(features["distance_km_from_last_by_customer"])
 
     def test_of_a_second_one_an_hour_later_on_the_other_side_of_the_world(self) -> None:
-        store = VelocityStore()
+        store = EmbeddedVelocity()
         named(store)
 
         later = (NOW + timedelta(minutes=60)).isoformat()
@@ -61,7 +61,7 @@ class TestBuildFeatures:
 
     def test_what_is_not_named_is_unknown_and_not_zero(self) -> None:
         features = named(
-            VelocityStore(),
+            EmbeddedVelocity(),
             NOWHERE,
             device_id=None,
             counterparty_id=None,
@@ -85,7 +85,7 @@ class TestBuildFeatures:
         assert features["is_ip_country_known"] == 0.0
 
     def test_the_hour_is_the_payers_own(self) -> None:
-        features = named(VelocityStore(), event_time="2026-11-01T23:30:00-05:00")
+        features = named(EmbeddedVelocity(), event_time="2026-11-01T23:30:00-05:00")
 
         assert features["hour_of_day"] == 23.0
         assert features["is_night"] == 1.0
@@ -98,7 +98,7 @@ class TestBuildFeatures:
         )
 
         features = build_features(
-            accepted, location=BERLIN, velocity=VelocityStore().observe(accepted, BERLIN)
+            accepted, location=BERLIN, velocity=EmbeddedVelocity().observe(accepted, BERLIN)
         )
 
         assert np.isnan(features[FEATURE_NAMES.index("amount")])

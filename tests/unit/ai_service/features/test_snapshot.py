@@ -5,7 +5,7 @@ import pytest
 
 from ai_service.features import snapshot as snapshots
 from ai_service.features.snapshot import Snapshot, SnapshotRefusedError, read_snapshot, write_snapshot
-from ai_service.features.store import VelocityStore
+from ai_service.features.store import EmbeddedVelocity
 from common.contracts.geoip import GeoLocation, GeoStatus
 from tests.factories import make_accepted
 
@@ -14,7 +14,7 @@ NOWHERE = GeoLocation(status=GeoStatus.UNKNOWN)
 
 @pytest.fixture
 def written(tmp_path: Path) -> Path:
-    store = VelocityStore()
+    store = EmbeddedVelocity()
     for number in range(50):
         store.observe(make_accepted(transaction_id=f"tx-{number}"), NOWHERE)
     path = tmp_path / "state" / "velocity.npz"
@@ -26,20 +26,20 @@ class TestSnapshot:
     def test_gives_back_the_same_state_and_positions(self, written: Path) -> None:
         found = read_snapshot(written)
 
-        reading = VelocityStore(found.state).observe(make_accepted(transaction_id="next"), NOWHERE)
+        reading = EmbeddedVelocity(found.state).observe(make_accepted(transaction_id="next"), NOWHERE)
         assert found.positions == {"ins_test": 49}
         assert reading.observed_sequence == 51
         assert reading.values[0, 1] == 50
 
     def test_gives_back_the_readings_of_what_was_not_saved(self, tmp_path: Path) -> None:
-        store = VelocityStore()
+        store = EmbeddedVelocity()
         for number in range(3):
             store.observe(make_accepted(transaction_id=f"tx-{number}"), NOWHERE)
-        store.saved("ins_test", ["tx-1"])
+        store.saved([("ins_test", "tx-1")])
         path = tmp_path / "velocity.npz"
         write_snapshot(path, Snapshot(store.copy_state(), {}))
 
-        restored = VelocityStore(read_snapshot(path).state)
+        restored = EmbeddedVelocity(read_snapshot(path).state)
         retried = restored.observe(make_accepted(transaction_id="tx-2"), NOWHERE)
         saved = restored.observe(make_accepted(transaction_id="tx-1"), NOWHERE)
 

@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 
 from ai_service.features.accepted import AcceptedTransaction
 from ai_service.features.state import POOLS, GrowingRows, StateArrays, empty_state
-from ai_service.features.store import VelocityStore
+from ai_service.features.store import EmbeddedVelocity
 from ai_service.features.velocity import (
     DAY_US,
     HOUR_US,
@@ -65,7 +65,7 @@ class TestVelocityStore:
     def test_reads_what_the_definition_says_also_for_late_events(
         self, steps: list[tuple[int, int, int]]
     ) -> None:
-        store, plain = VelocityStore(), PlainCustomer()
+        store, plain = EmbeddedVelocity(), PlainCustomer()
         newest = START
         for number, (ahead_s, late_s, amount) in enumerate(steps):
             newest += timedelta(seconds=ahead_s)
@@ -82,12 +82,12 @@ class TestVelocityStore:
             plain.events.append((accepted.event_time_us, amount * 100))
 
     def test_gives_the_first_reading_again_until_the_decision_is_saved(self) -> None:
-        store = VelocityStore()
+        store = EmbeddedVelocity()
         accepted = make_accepted()
         first = store.observe(accepted, NOWHERE)
 
         again = store.observe(accepted, NOWHERE)
-        store.saved(accepted.institution_id, ["tx-1"])
+        store.saved([(accepted.institution_id, "tx-1")])
         after = store.observe(accepted, NOWHERE)
 
         assert again is first
@@ -96,7 +96,7 @@ class TestVelocityStore:
         assert other.values[Entity.CUSTOMER, Reading.COUNT_1H] == 1
 
     def test_another_transaction_by_an_id_that_was_not_saved_is_read_and_counted_for_itself(self) -> None:
-        store = VelocityStore()
+        store = EmbeddedVelocity()
         for number in range(3):
             store.observe(make_accepted(transaction_id=f"tx-{number}"), NOWHERE)
         store.observe(make_accepted(transaction_id="again"), NOWHERE)
@@ -108,7 +108,7 @@ class TestVelocityStore:
         assert after.values[Entity.CUSTOMER, Reading.COUNT_1H] == 1
 
     def test_keeps_institutions_apart(self) -> None:
-        store = VelocityStore()
+        store = EmbeddedVelocity()
         store.observe(make_accepted(), NOWHERE)
 
         reading = store.observe(make_accepted(institution=LIVE), NOWHERE)
@@ -117,7 +117,7 @@ class TestVelocityStore:
         assert reading.observed_sequence == 1
 
     def test_scores_but_does_not_count_what_is_older_than_the_longest_window(self) -> None:
-        store = VelocityStore()
+        store = EmbeddedVelocity()
         now = START + timedelta(days=31)
 
         late = store.observe(make_accepted(event_time=START.isoformat(), now=now), NOWHERE)
@@ -127,13 +127,13 @@ class TestVelocityStore:
         assert next_one.values[Entity.CUSTOMER, Reading.KNOWN] == 1
 
     def test_tells_an_unnamed_entity_from_a_new_one(self) -> None:
-        reading = VelocityStore().observe(make_accepted(device_id=None), NOWHERE)
+        reading = EmbeddedVelocity().observe(make_accepted(device_id=None), NOWHERE)
 
         assert reading.values[Entity.DEVICE, Reading.KNOWN] == 0
         assert reading.values[Entity.CUSTOMER, Reading.KNOWN] == 1
 
     def test_remembers_the_last_place(self) -> None:
-        store = VelocityStore()
+        store = EmbeddedVelocity()
         berlin = GeoLocation(status=GeoStatus.FOUND, country="DE", latitude=52.52, longitude=13.405)
         store.observe(make_accepted(), berlin)
 
@@ -143,7 +143,7 @@ class TestVelocityStore:
         assert values[Reading.LAST_LONGITUDE_E6] == 13_405_000
 
     def test_grows_and_keeps_every_count(self) -> None:
-        store = VelocityStore()
+        store = EmbeddedVelocity()
         for number in range(6000):
             store.observe(
                 make_accepted(transaction_id=f"tx-{number}", customer_id=f"customer-{number}"), NOWHERE
@@ -156,7 +156,7 @@ class TestVelocityStore:
 
     @pytest.mark.parametrize("late_s", [KEEP_EXACT_US // 1_000_000 + 1, 40 * 86_400])
     def test_takes_very_late_events_without_harm(self, late_s: int) -> None:
-        store = VelocityStore()
+        store = EmbeddedVelocity()
         store.observe(make_accepted(event_time=START.isoformat()), NOWHERE)
         late_time = START - timedelta(seconds=late_s)
 
@@ -178,20 +178,20 @@ class TestAgainstPlainVelocity:
         ],
     )
     def test_gives_the_same_bits_over_a_long_stream(self, seed: int, pace: Pace) -> None:
-        store, plain = VelocityStore(), PlainVelocity()
+        store, plain = EmbeddedVelocity(), PlainVelocity()
         for accepted, location in stream(seed, 1500, pace):
-            store.saved(accepted.institution_id, [accepted.transaction.transaction_id])
+            store.saved([(accepted.institution_id, accepted.transaction.transaction_id)])
 
             reading = store.observe(accepted, location)
 
             assert reading.values.tolist() == plain.observe(accepted, location)
 
     def test_gives_the_same_bits_where_events_are_so_many_that_they_are_indexed(self) -> None:
-        store, plain = VelocityStore(), PlainVelocity()
+        store, plain = EmbeddedVelocity(), PlainVelocity()
         most_rings = 0
         paces = (Pace(step_s=1.5, late_s=1500, things=1), Pace(step_s=2000, things=1))
         for accepted, location in chain(stream(6, 3500, paces[0]), _later(stream(7, 200, paces[1]))):
-            store.saved(accepted.institution_id, [accepted.transaction.transaction_id])
+            store.saved([(accepted.institution_id, accepted.transaction.transaction_id)])
             reading = store.observe(accepted, location)
 
             most_rings = max(most_rings, store.sizes()["rings"])
@@ -203,7 +203,7 @@ class TestAgainstPlainVelocity:
 
 class TestUpkeep:
     def test_what_nobody_named_for_thirty_days_is_evicted(self) -> None:
-        store = VelocityStore()
+        store = EmbeddedVelocity()
         for accepted, location in stream(1, 2000, Pace(step_s=3600, things=100_000)):
             store.observe(accepted, location)
 
@@ -216,7 +216,7 @@ class TestUpkeep:
         assert sizes["evicted"] > 2000
 
     def test_memory_for_what_was_evicted_is_used_again(self) -> None:
-        store = VelocityStore()
+        store = EmbeddedVelocity()
         used = []
         for number, (accepted, location) in enumerate(stream(1, 6000, Pace(step_s=7200, things=100_000))):
             store.observe(accepted, location)
@@ -228,7 +228,7 @@ class TestUpkeep:
         assert used[2] == pytest.approx(used[0], rel=0.2)
 
     def test_the_ids_that_were_seen_do_not_take_more_room_than_thirty_days_need(self) -> None:
-        store = VelocityStore()
+        store = EmbeddedVelocity()
         for number in range(9000):
             event_time = START + timedelta(hours=number)
             store.observe(
@@ -240,10 +240,10 @@ class TestUpkeep:
 
 class TestCopyState:
     def test_goes_on_with_the_same_bits(self) -> None:
-        store = VelocityStore()
+        store = EmbeddedVelocity()
         for accepted, location in stream(3, 1500, Pace(step_s=30, late_s=600, things=2)):
             store.observe(accepted, location)
-        copy = VelocityStore(store.copy_state())
+        copy = EmbeddedVelocity(store.copy_state())
 
         for accepted, location in stream(4, 500, Pace(step_s=30, things=2)):
             readings = [each.observe(accepted, location) for each in (store, copy)]
@@ -252,7 +252,7 @@ class TestCopyState:
             assert readings[0].observed_sequence == readings[1].observed_sequence
 
     def test_is_the_state_of_one_moment_however_much_is_observed_meanwhile(self) -> None:
-        store, observed = VelocityStore(), list(stream(5, 6000, Pace(step_s=1, late_s=60, things=20)))
+        store, observed = EmbeddedVelocity(), list(stream(5, 6000, Pace(step_s=1, late_s=60, things=20)))
         copies: list[StateArrays] = []
 
         def copy_again_and_again() -> None:
@@ -273,7 +273,7 @@ class TestCopyState:
         assert 500 < _observations(copies[-1]) <= count
         for copy in copies:
             done = _observations(copy)
-            replayed, restored = VelocityStore(), VelocityStore(copy)
+            replayed, restored = EmbeddedVelocity(), EmbeddedVelocity(copy)
             for accepted, location in observed[:done]:
                 replayed.observe(accepted, location)
             for accepted, location in observed[done : done + 1000]:
@@ -284,13 +284,13 @@ class TestCopyState:
     def test_holds_the_first_reading_of_what_was_not_saved_so_that_a_retry_does_not_count_itself(
         self,
     ) -> None:
-        store = VelocityStore()
+        store = EmbeddedVelocity()
         saved, unsaved = make_accepted(transaction_id="saved"), make_accepted(transaction_id="unsaved")
         store.observe(saved, NOWHERE)
-        store.saved(saved.institution_id, ["saved"])
+        store.saved([(saved.institution_id, "saved")])
         first = store.observe(unsaved, NOWHERE)
 
-        copy = VelocityStore(store.copy_state())
+        copy = EmbeddedVelocity(store.copy_state())
         retried = copy.observe(unsaved, NOWHERE)
         after = copy.observe(make_accepted(transaction_id="next"), NOWHERE)
 
@@ -300,20 +300,20 @@ class TestCopyState:
         assert after.values[Entity.CUSTOMER, Reading.COUNT_1H] == 2
 
     def test_another_transaction_by_an_unsaved_id_is_counted_for_itself_after_a_restart_too(self) -> None:
-        store = VelocityStore()
+        store = EmbeddedVelocity()
         store.observe(make_accepted(), NOWHERE)
 
-        copy = VelocityStore(store.copy_state())
+        copy = EmbeddedVelocity(store.copy_state())
         copy.observe(make_accepted(customer_id="customer-2"), NOWHERE)
         after = copy.observe(make_accepted(transaction_id="tx-2", customer_id="customer-2"), NOWHERE)
 
         assert after.values[Entity.CUSTOMER, Reading.COUNT_1H] == 1
 
     def test_what_was_saved_after_it_is_no_longer_unsaved_once_it_is_restored(self) -> None:
-        store, accepted = VelocityStore(), make_accepted()
+        store, accepted = EmbeddedVelocity(), make_accepted()
         store.observe(accepted, NOWHERE)
 
-        copy = VelocityStore(store.copy_state())
+        copy = EmbeddedVelocity(store.copy_state())
         copy.restore(accepted, NOWHERE, observed_sequence=1)
 
         assert copy.copy_state().unsaved == {}

@@ -3,11 +3,11 @@ import pytest
 from numpy.typing import NDArray
 
 from ai_service.features.accepted import AcceptedTransaction
-from ai_service.features.store import VelocityStore
+from ai_service.features.store import EmbeddedVelocity, Located
 from ai_service.policies.policy import built_in_policies
 from ai_service.rules.catalog import starter_catalog
 from ai_service.rules.engine import RuleHit, Ruleset
-from ai_service.scoring.deciding import Deciding, Located
+from ai_service.scoring.deciding import Deciding
 from ai_service.scoring.drafts import Drafts
 from ai_service.scoring.loading import Scoring, load_scoring
 from ai_service.scoring.record import Draft
@@ -42,7 +42,7 @@ def scoring(tmp_path_factory: pytest.TempPathFactory) -> Scoring:
 
 def deciding(scoring: Scoring, *, rules: Ruleset | None = None) -> Deciding:
     return Deciding(
-        VelocityStore(),
+        EmbeddedVelocity(),
         scoring.features,
         scoring.model,
         rules or scoring.rules,
@@ -78,31 +78,33 @@ def found(draft: Draft | Exception) -> str:
 
 
 class TestDecideAll:
-    def test_decides_together_what_it_decides_one_after_the_other(self, scoring: Scoring) -> None:
+    async def test_decides_together_what_it_decides_one_after_the_other(self, scoring: Scoring) -> None:
         together, alone = deciding(scoring), deciding(scoring)
 
-        drafts = together.decide_all(payments())
+        drafts = await together.decide_all(payments())
 
         assert [found(draft) for draft in drafts] == [
-            found(alone.decide_all([each])[0]) for each in payments()
+            found((await alone.decide_all([each]))[0]) for each in payments()
         ]
         assert len({found(draft) for draft in drafts}) == len(drafts)
 
-    def test_says_how_long_each_waited_for_its_turn(self, scoring: Scoring) -> None:
-        drafts = deciding(scoring).decide_all(payments())
+    async def test_says_how_long_each_waited_for_its_turn(self, scoring: Scoring) -> None:
+        drafts = await deciding(scoring).decide_all(payments())
 
         for draft in drafts:
             assert isinstance(draft, Draft)
             assert list(draft.answer["timings_ms"]) == ["explain", "score", "wait"]
 
-    def test_one_that_fails_takes_no_other_along_and_nobody_is_counted_twice(self, scoring: Scoring) -> None:
+    async def test_one_that_fails_takes_no_other_along_and_nobody_is_counted_twice(
+        self, scoring: Scoring
+    ) -> None:
         rules = starter_catalog()
         failing = RulesThatFail(rules.rules, version=1, feature_names=scoring.features.names)
         waiting = payments(customers=("a", "b", "unlucky", "c", "a"))
 
-        drafts = deciding(scoring, rules=failing).decide_all(waiting)
+        drafts = await deciding(scoring, rules=failing).decide_all(waiting)
 
-        expected = deciding(scoring).decide_all(waiting)
+        expected = await deciding(scoring).decide_all(waiting)
         assert [isinstance(draft, ZeroDivisionError) for draft in drafts] == [
             False,
             False,

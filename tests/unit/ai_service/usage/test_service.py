@@ -12,6 +12,8 @@ from alembic.migration import MigrationContext
 from sqlalchemy import Engine, func, insert, select
 
 from ai_service.bootstrap import MIGRATIONS
+from ai_service.changes import metadata as changes_metadata
+from ai_service.ml.tables import metadata as models_metadata
 from ai_service.scoring.tables import metadata as scoring_metadata
 from ai_service.scoring.tables import outbox
 from ai_service.usage.service import QuotaExceededError, UsageMeter
@@ -60,11 +62,27 @@ def warned(engine: Engine) -> list[int]:
         return list(connection.scalars(of_every_tenant(select(quota_warnings.c.threshold), "the test")))
 
 
+def places_left(meter: UsageMeter, *, now: datetime) -> int:
+    """Take places until there is none, and give them all back."""
+    with ExitStack() as taken:
+        for count in range(100):
+            try:
+                taken.enter_context(meter.place("ins_a", now=now))
+            except QuotaExceededError:
+                return count
+    raise AssertionError("there is no end of places")
+
+
 class TestMigrations:
     def test_make_the_tables_that_the_code_declares(self, engine: Engine) -> None:
         with engine.connect() as connection:
             context = MigrationContext.configure(connection)
-            declared: Any = [scoring_metadata, metadata]  # alembic takes several, and does not say so
+            declared: Any = [
+                scoring_metadata,
+                metadata,
+                changes_metadata,
+                models_metadata,
+            ]  # alembic takes several, and does not say so
             found = compare_metadata(context, declared)
 
         assert found == []
@@ -115,6 +133,45 @@ class TestCount:
 
         assert following.report("ins_a", now=NOW).decisions == 7
         assert sorted(warned(engine)) == [50, 50]  # October's and November's
+
+
+class TestBeyondTheQuota:
+    def test_is_not_counted_whatever_another_process_knows(
+        self, meter: UsageMeter, engine: Engine, allowances: FakeAllowances
+    ) -> None:
+        stale = UsageMeter(allowances, Outbox(outbox))
+        decide(meter, engine, 8)
+
+        with engine.begin() as connection:
+            counted = stale.count(connection, {OURS: 5, ("ins_b", "2026-11"): 5}, now_ms=NOW_MS)
+        stale.committed(counted)
+
+        assert counted.beyond == {OURS: 3}
+        assert counted.totals == {OURS: 10, ("ins_b", "2026-11"): 5}
+        assert stale.report("ins_a", now=NOW).decisions == 10
+
+    def test_is_all_of_a_batch_when_the_quota_was_lowered(
+        self, meter: UsageMeter, engine: Engine, allowances: FakeAllowances
+    ) -> None:
+        decide(meter, engine, 8)
+        allowances.for_all = allowance(decisions_per_month=5, over_quota=OverQuota.BLOCK)
+
+        with engine.begin() as connection:
+            counted = meter.count(connection, {OURS: 2}, now_ms=NOW_MS)
+
+        assert counted.beyond == {OURS: 2}
+        assert counted.totals == {OURS: 8}
+
+    def test_is_counted_where_it_is_only_warned_of(
+        self, meter: UsageMeter, engine: Engine, allowances: FakeAllowances
+    ) -> None:
+        allowances.for_all = allowance(decisions_per_month=5, over_quota=OverQuota.ALLOW_AND_WARN)
+
+        with engine.begin() as connection:
+            counted = meter.count(connection, {OURS: 9}, now_ms=NOW_MS)
+
+        assert counted.beyond == {}
+        assert counted.totals == {OURS: 9}
 
 
 class TestWarnings:
@@ -195,8 +252,7 @@ class TestPlaces:
             with pytest.raises(ZeroDivisionError), meter.place("ins_a", now=NOW):
                 raise ZeroDivisionError
 
-        with meter.place("ins_a", now=NOW):
-            pass
+        assert places_left(meter, now=NOW) == 1
 
     def test_are_none_when_the_month_is_used_up(self, meter: UsageMeter, engine: Engine) -> None:
         decide(meter, engine, 10)
@@ -209,8 +265,8 @@ class TestPlaces:
     def test_are_there_again_in_the_next_month(self, meter: UsageMeter, engine: Engine) -> None:
         decide(meter, engine, 10)
 
-        with meter.place("ins_a", now=datetime(2026, 12, 1, tzinfo=UTC)):
-            pass
+        assert places_left(meter, now=NOW) == 0
+        assert places_left(meter, now=datetime(2026, 12, 1, tzinfo=UTC)) == 10
 
     @pytest.mark.parametrize(
         "known",
@@ -242,7 +298,7 @@ class TestReport:
             "over_quota": "block",
             "tier": "growth",
             "resets_at": "2026-12-01T00:00:00Z",
-            "rate_limits": {"requests_per_second": 100_000, "key_requests_per_second": 100_000},
+            "rate_limits": {"requests_per_second": 100_000, "caller_requests_per_second": 100_000},
         }
 
     def test_has_no_percent_without_a_quota(

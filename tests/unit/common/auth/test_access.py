@@ -1,6 +1,7 @@
 from dataclasses import replace
 
 import pytest
+from prometheus_client import REGISTRY
 
 from common.auth.access import NEVER, STALE_S, AccessState
 from common.auth.principal import Principal
@@ -146,6 +147,19 @@ class TestHolder:
         assert holder is not None
         assert (holder.institution, set(holder.scopes)) == (live, {"audit:read"})
         assert holder.expires_at == NEVER - 1
+
+    def test_is_counted_as_found_or_not(self, state: AccessState) -> None:
+        told(state, institution_access(SANDBOX), key_access("ask_test_0123abcd_one", SANDBOX))
+
+        def counted(metric: str, **labels: str) -> float:
+            return REGISTRY.get_sample_value(metric, {"namespace": "api_keys", **labels}) or 0.0
+
+        hits, misses = counted("assay_cache_hits_total", tier="process"), counted("assay_cache_misses_total")
+        for key in (b"ask_test_0123abcd_one", b"ask_test_0123abcd_one", b"ask_test_0123abcd_other"):
+            state.holder_of(key)
+
+        assert counted("assay_cache_hits_total", tier="process") - hits == 2
+        assert counted("assay_cache_misses_total") - misses == 1
 
     def test_is_nobody_while_the_institution_is_not_known(self, state: AccessState) -> None:
         told(state, SCORES)

@@ -77,13 +77,26 @@ class TestPoll:
         assert feed.state.holder_of(KEY) is None
         assert feed.state.sizes()["ended_sessions"] == 0
 
+    async def test_starts_over_in_the_same_poll_when_user_service_went_on_from_something_else(
+        self, feed: AccessFeedClient, users: RunningUserService
+    ) -> None:
+        users.fake.access += CHANGES
+        await feed.poll()
+        users.fake.access[1:] = [EndedSession(session_id=name, until=2**40) for name in ("ses_1", "ses_2")]
+
+        worked = await feed.poll()
+
+        assert (worked, feed.state.version) == (True, 3)
+        assert feed.state.holder_of(KEY) is None
+        assert feed.state.sizes()["ended_sessions"] == 2
+
     async def test_learns_once_in_a_while_what_versions_do_not_tell(
         self, users_client: httpx.AsyncClient, tokens: ServiceTokens, users: RunningUserService
     ) -> None:
         feed = AccessFeedClient(users_client, tokens, AccessState(), poll_s=30, anew_s=0)
         users.fake.access += CHANGES
         await feed.poll()
-        users.fake.access[1] = EndedSession(session_id="ses_1", until=2**40)
+        users.fake.access[0] = EndedSession(session_id="ses_1", until=2**40)
 
         await feed.poll()
 

@@ -11,7 +11,7 @@ from common.rate_limits.limiting import NoAllowances, RateLimitedError, RateLimi
 from tests.fakes import FakeAllowances, allowance
 from tests.unit.common.rate_limits.clocks import Clock
 
-ALLOWED = allowance(requests_per_second=5, key_requests_per_second=3)
+ALLOWED = allowance(requests_per_second=5, caller_requests_per_second=3)
 
 
 def caller(
@@ -44,10 +44,10 @@ def limits(clock: Clock) -> RateLimits:
     )
 
 
-def count(limits: RateLimits, who: Principal) -> dict[str, str]:
+async def count(limits: RateLimits, who: Principal) -> dict[str, str]:
     """Count one request and return the headers of its answer."""
     scope: dict[str, Any] = {}
-    limits.count_caller(scope, who)
+    await limits.count_caller(scope, who)
     return headers(scope)
 
 
@@ -56,78 +56,80 @@ def headers(scope: Mapping[str, Any]) -> dict[str, str]:
 
 
 class TestCallers:
-    def test_hear_what_is_allowed_and_what_is_left(self, limits: RateLimits) -> None:
-        count(limits, caller())
+    async def test_hear_what_is_allowed_and_what_is_left(self, limits: RateLimits) -> None:
+        await count(limits, caller())
 
-        assert count(limits, caller()) == {
+        assert await count(limits, caller()) == {
             "ratelimit-policy": '"caller";q=3;w=1, "institution";q=5;w=1',
             "ratelimit": '"caller";r=1;t=1, "institution";r=3;t=1',
         }
 
-    def test_are_refused_beyond_that(self, limits: RateLimits) -> None:
+    async def test_are_refused_beyond_that(self, limits: RateLimits) -> None:
         for _ in range(3):
-            count(limits, caller())
+            await count(limits, caller())
         scope: dict[str, Any] = {}
 
         with pytest.raises(RateLimitedError) as refused:
-            limits.count_caller(scope, caller())
+            await limits.count_caller(scope, caller())
 
         assert refused.value.headers == {"Retry-After": "1"}
         assert headers(scope)["ratelimit"].startswith('"caller";r=0;t=1')
 
-    def test_may_send_more_a_second_later(self, limits: RateLimits, clock: Clock) -> None:
+    async def test_may_send_more_a_second_later(self, limits: RateLimits, clock: Clock) -> None:
         for _ in range(3):
-            count(limits, caller())
+            await count(limits, caller())
         clock.now += 2
 
-        assert '"caller";r=2' in count(limits, caller())["ratelimit"]
+        assert '"caller";r=2' in (await count(limits, caller()))["ratelimit"]
 
-    def test_share_what_their_institution_has(self, limits: RateLimits) -> None:
+    async def test_share_what_their_institution_has(self, limits: RateLimits) -> None:
         for _ in range(3):
-            count(limits, caller("usr_a"))
-        count(limits, caller("usr_b"))
-        count(limits, caller("usr_b"))
+            await count(limits, caller("usr_a"))
+        await count(limits, caller("usr_b"))
+        await count(limits, caller("usr_b"))
 
         with pytest.raises(RateLimitedError):
-            count(limits, caller("usr_b"))
+            await count(limits, caller("usr_b"))
 
-        assert '"institution";r=4' in count(limits, caller("usr_c", institution_id="ins_b"))["ratelimit"]
+        assert (
+            '"institution";r=4' in (await count(limits, caller("usr_c", institution_id="ins_b")))["ratelimit"]
+        )
 
-    def test_cost_their_institution_nothing_when_they_are_refused(self, limits: RateLimits) -> None:
+    async def test_cost_their_institution_nothing_when_they_are_refused(self, limits: RateLimits) -> None:
         for _ in range(3):
-            count(limits, caller("usr_a"))
+            await count(limits, caller("usr_a"))
         for _ in range(10):
             with pytest.raises(RateLimitedError):
-                count(limits, caller("usr_a"))
+                await count(limits, caller("usr_a"))
 
-        assert '"institution";r=1' in count(limits, caller("usr_b"))["ratelimit"]
+        assert '"institution";r=1' in (await count(limits, caller("usr_b")))["ratelimit"]
 
-    def test_are_one_user_whatever_the_session(self, limits: RateLimits) -> None:
-        count(limits, caller(sid="ses_1"))
+    async def test_are_one_user_whatever_the_session(self, limits: RateLimits) -> None:
+        await count(limits, caller(sid="ses_1"))
 
-        assert '"caller";r=1' in count(limits, caller(sid="ses_2"))["ratelimit"]
+        assert '"caller";r=1' in (await count(limits, caller(sid="ses_2")))["ratelimit"]
 
-    def test_are_one_key_each(self, limits: RateLimits) -> None:
-        count(limits, caller("ins_a", use=TokenUse.API_KEY, sid="key_1"))
+    async def test_are_one_key_each(self, limits: RateLimits) -> None:
+        await count(limits, caller("ins_a", use=TokenUse.API_KEY, sid="key_1"))
 
-        left = count(limits, caller("ins_a", use=TokenUse.API_KEY, sid="key_2"))["ratelimit"]
+        left = (await count(limits, caller("ins_a", use=TokenUse.API_KEY, sid="key_2")))["ratelimit"]
         assert '"caller";r=2' in left
 
-    def test_are_counted_once_for_one_request(self, limits: RateLimits) -> None:
+    async def test_are_counted_once_for_one_request(self, limits: RateLimits) -> None:
         scope: dict[str, Any] = {}
 
         for _ in range(10):
-            limits.count_caller(scope, caller())
+            await limits.count_caller(scope, caller())
 
         assert headers(scope)["ratelimit"].startswith('"caller";r=2')
 
-    def test_of_an_unknown_institution_are_not_bounded(self, limits: RateLimits) -> None:
-        assert [count(limits, caller(institution_id="ins_new")) for _ in range(20)] == [{}] * 20
+    async def test_of_an_unknown_institution_are_not_bounded(self, limits: RateLimits) -> None:
+        assert [await count(limits, caller(institution_id="ins_new")) for _ in range(20)] == [{}] * 20
 
-    def test_that_are_our_own_services_are_not_bounded(self, limits: RateLimits) -> None:
+    async def test_that_are_our_own_services_are_not_bounded(self, limits: RateLimits) -> None:
         service = caller("ai_service", use=TokenUse.SERVICE)
 
-        assert [count(limits, service) for _ in range(20)] == [{}] * 20
+        assert [await count(limits, service) for _ in range(20)] == [{}] * 20
 
 
 def test_without_allowances_nobody_is_known() -> None:

@@ -1,0 +1,106 @@
+"""What the `assay` command is told, and where that says everything is."""
+
+import os
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+
+from pydantic import Field
+from pydantic_settings import BaseSettings, SettingsConfigDict
+
+from assay.databases import DATABASES
+from assay.errors import OperationError
+from common.settings import Environment, OptionalPath, OptionalSecret
+from local_stack import service_secrets
+from local_stack.files import StackFiles
+from local_stack.ownership import is_owned
+from local_stack.parts import stack_parts
+from local_stack.settings import GeoProvider, inherited_environment, load_stack_settings
+from log_service.settings import LogSettings
+
+# what a deployment that is not the local stack has to keep by itself
+OPERATORS_OWN = (
+    "SIGNING_KEY_PASSPHRASE",
+    "the secrets of the services",
+    "passwords of databases, S3 and mail",
+)
+
+
+class OperationsSettings(BaseSettings):
+    """Where the databases of a deployment are. With none named, the local stack's in VAR_DIR are meant."""
+
+    model_config = SettingsConfigDict(extra="ignore", frozen=True, hide_input_in_errors=True)
+
+    ai_service_database_url: OptionalSecret = Field(None, description="database of ai_service")
+    user_service_database_url: OptionalSecret = Field(None, description="database of user_service")
+    alert_service_database_url: OptionalSecret = Field(None, description="database of alert_service")
+    log_service_database_url: OptionalSecret = Field(None, description="database of log_service")
+    models_dir: OptionalPath = Field(
+        None, description="where ai_service has its models; empty: they are not in the backup"
+    )
+    rules_file: OptionalPath = Field(None, description="YAML file of rules of ai_service, if it has one")
+    backup_passphrase: OptionalSecret = Field(
+        None, description="encrypts backups, 12 characters or more; lost, so are they"
+    )
+
+
+@dataclass(frozen=True)
+class Deployment:
+    """Where everything is that belongs together. `stack` is set for the local stack, whose secrets lie in files."""
+
+    urls: Mapping[str, str]
+    s3: LogSettings
+    models_dir: Path | None
+    rules_file: Path | None
+    stack: StackFiles | None = None
+
+    @property
+    def is_running(self) -> bool:
+        """Whether it is a local stack that runs now."""
+        return self.stack is not None and is_owned(self.stack)
+
+
+def load_operations_settings() -> OperationsSettings:
+    """Read the environment, then the file that the services read too."""
+    return OperationsSettings(_env_file=os.environ.get("SETTINGS_FILE", ".env"))
+
+
+def load_deployment(settings: OperationsSettings) -> Deployment:
+    """Return the deployment that `settings` name, or the local stack; raises `OperationError`."""
+    named = {
+        service: url.get_secret_value()
+        for service in DATABASES
+        if (url := getattr(settings, f"{service}_database_url")) is not None
+    }
+    if not named:
+        return _local_stack(settings)
+    missing = [f"{service.upper()}_DATABASE_URL" for service in DATABASES if service not in named]
+    if missing:
+        raise OperationError("These settings are missing:", details=missing)
+    s3 = LogSettings(
+        _env_file=os.environ.get("SETTINGS_FILE", ".env"), environment=Environment.DEVELOPMENT, failpoints=""
+    )
+    return Deployment(named, s3, settings.models_dir, settings.rules_file)
+
+
+def _local_stack(settings: OperationsSettings) -> Deployment:
+    stack_settings = load_stack_settings()
+    files = StackFiles(stack_settings.var_dir.resolve())
+    # only addresses are wanted of the parts, so nothing is made here that is not there
+    secrets = dict.fromkeys(service_secrets.NAMES, "")
+    parts = {
+        part.name: part for part in stack_parts(stack_settings, secrets, geoip_provider=GeoProvider.MOCK)
+    }
+    # a person's settings for AWS and a proxy are not for a server on this machine
+    for name in os.environ.keys() - inherited_environment().keys():
+        del os.environ[name]
+    os.environ.update(inherited_environment())
+    environment = parts["log_service"].environment
+    s3 = {name.lower(): value for name, value in environment.items() if name.startswith("S3_")}
+    return Deployment(
+        urls={service: parts[service].environment["DATABASE_URL"] for service in DATABASES},
+        s3=LogSettings.model_validate({**LogSettings.model_construct().model_dump(), **s3}),
+        models_dir=files.models,
+        rules_file=settings.rules_file,
+        stack=files,
+    )

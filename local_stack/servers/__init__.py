@@ -1,0 +1,1 @@
+"""PostgreSQL and Valkey as parts of the stack, from their wheels, with data that lasts."""

@@ -1,0 +1,95 @@
+"""What cron and people get from the command: a status, plain words, and no half-made file."""
+
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from assay.databases import DATABASES
+from local_stack.child import PROJECT
+from tests.integration.assay.filling import filled
+
+PASSPHRASE = "correct horse battery"
+TIMEOUT_S = 60
+
+
+@pytest.fixture
+def var(tmp_path: Path) -> Path:
+    for service, database in DATABASES.items():
+        filled(database, f"sqlite:///{tmp_path / 'var' / service}.db", rows=2)
+    return tmp_path / "var"
+
+
+def assay(*command: object, **environment: object) -> "subprocess.CompletedProcess[str]":
+    return subprocess.run(
+        [sys.executable, "-m", "assay", *map(str, command)],
+        cwd=PROJECT,
+        env={**os.environ, **{name: str(value) for name, value in environment.items()}},
+        capture_output=True,
+        text=True,
+        check=False,
+        timeout=TIMEOUT_S,
+    )
+
+
+class TestBackupCommand:
+    def test_makes_a_file_keeps_the_newest_and_verifies_it(self, var: Path, tmp_path: Path) -> None:
+        folder = tmp_path / "backups"
+
+        made = assay("backup", folder, "--keep", 1, VAR_DIR=var, BACKUP_PASSPHRASE=PASSPHRASE)
+        (file,) = folder.iterdir()
+        verified = assay("backup", "--verify", file, BACKUP_PASSPHRASE=PASSPHRASE)
+        refused = assay("backup", "--verify", file, BACKUP_PASSPHRASE="another horse battery")
+
+        assert (made.returncode, made.stderr) == (0, "")
+        assert "not encrypted" not in made.stdout
+        assert verified.returncode == 0
+        assert "ai_service" in verified.stdout
+        assert refused.returncode == 1
+        assert "not the passphrase" in refused.stderr
+        assert "Traceback" not in refused.stderr
+
+    def test_of_a_folder_without_databases_fails_and_leaves_nothing(self, tmp_path: Path) -> None:
+        failed = assay("backup", tmp_path / "backups", VAR_DIR=tmp_path / "nothing")
+
+        assert failed.returncode == 1
+        assert "There is no file" in failed.stderr
+        assert list((tmp_path / "backups").iterdir()) == []
+
+    def test_says_which_settings_are_missing(self) -> None:
+        failed = assay("backup", AI_SERVICE_DATABASE_URL="postgresql://assay:secret@127.0.0.1:1/ai_service")
+
+        assert failed.returncode == 1
+        assert "LOG_SERVICE_DATABASE_URL" in failed.stderr
+
+    def test_never_shows_a_password(self, tmp_path: Path) -> None:
+        url = "postgresql://assay:very-secret@127.0.0.1:1/x"
+        failed = assay(
+            "backup", tmp_path / "b", **{f"{service.upper()}_DATABASE_URL": url for service in DATABASES}
+        )
+
+        assert failed.returncode == 1
+        assert "very-secret" not in failed.stdout + failed.stderr
+
+
+class TestRestoreCommand:
+    def test_brings_a_stack_back_and_says_what_to_do_next(self, var: Path, tmp_path: Path) -> None:
+        assay("backup", tmp_path / "b.tar", VAR_DIR=var)
+
+        done = assay("restore", tmp_path / "b.tar", VAR_DIR=tmp_path / "new")
+
+        assert (done.returncode, done.stderr) == (0, "")
+        assert "make run" in done.stdout
+        assert "valid again" in done.stdout
+        assert (tmp_path / "new" / "ai_service.db").is_file()
+
+    def test_of_no_backup_says_so(self, tmp_path: Path) -> None:
+        (tmp_path / "x.tar").write_text("hello")
+
+        failed = assay("restore", tmp_path / "x.tar", VAR_DIR=tmp_path / "new")
+
+        assert failed.returncode == 1
+        assert "cut off" in failed.stderr
+        assert not (tmp_path / "new").exists()
