@@ -70,7 +70,7 @@ test: check ## Everything CI asks for: check, then every test, unit and API test
 	@status=0; \
 	$(PY) -m pytest --numprocesses 2 --dist loadfile --cov --cov-report=term $(if $(JUNIT),--junit-xml="$(JUNIT)/parts.xml") \
 	  $(PYTEST_ARGS) tests/unit tests/api || status=$$?; \
-	$(PY) -m pytest $(if $(JUNIT),--junit-xml="$(JUNIT)/alone.xml") $(PYTEST_ARGS) $(ALONE) || status=$$?; \
+	$(PY) -m pytest --numprocesses 1 $(if $(JUNIT),--junit-xml="$(JUNIT)/alone.xml") $(PYTEST_ARGS) $(ALONE) || status=$$?; \
 	$(PY) -m pytest --numprocesses 2 --dist loadfile --no-loadscope-reorder $(if $(JUNIT),--junit-xml="$(JUNIT)/whole.xml") \
 	  $(PYTEST_ARGS) $(ALONE:%=--ignore=%) tests/e2e tests/security tests/integration || status=$$?; \
 	exit $$status
