@@ -29,6 +29,7 @@ START_TIMEOUT_S = 30
 STOP_TIMEOUT_S = 15
 ROLE = "assay"
 SUPERUSER = "postgres"
+PATIENCE = "-c statement_timeout=60s"
 OPTIONS = ("fsync=off", "synchronous_commit=off", "listen_addresses=127.0.0.1", "timezone=UTC")
 
 
@@ -46,7 +47,7 @@ class PostgresServer:
     def execute(self, statement: str, *, database: str = "postgres") -> None:
         """Run one statement outside a transaction as the superuser, in the server's own database."""
         url = self.url(database, role=SUPERUSER)
-        with psycopg.connect(url, autocommit=True, connect_timeout=2) as connection:
+        with psycopg.connect(url, autocommit=True, connect_timeout=2, options=PATIENCE) as connection:
             connection.execute(statement.encode())
 
     def create_database(self, name: str) -> str:

@@ -21,6 +21,7 @@ from alert_service.notifications.outcomes import AfterAttempt
 from alert_service.notifications.pace import Pace
 from alert_service.notifications.postman import Postman, Tried
 from alert_service.settings import AlertSettings
+from common.background import end
 from common.clock import epoch_ms
 from common.failpoints import failpoint
 from common.outbox import backoff_ms
@@ -79,9 +80,7 @@ class Mailer:
         if tasks:
             await asyncio.wait(tasks, timeout=timeout_s)
         left = tuple(self._sending)
-        for sending in list(self._sending.values()):
-            sending.task.cancel()
-        await asyncio.gather(*tasks, return_exceptions=True)
+        await end(tasks)
         await self.writer.run(lambda c: repository.give_back(c, left))
 
     async def _renew(self, mail_ids: Sequence[str]) -> None:

@@ -9,7 +9,7 @@ from typing import Any, Final, Generic, TypeVar
 
 import structlog
 
-from common.background import running
+from common.background import end, running
 from common.cache.memory import Memory
 from common.cache.metrics import HITS, INVALIDATED, ITEMS, MISSES
 from common.cache.namespaces import FORGOTTEN, Forgotten, Namespace
@@ -113,10 +113,7 @@ class Cache(Generic[ValueT]):
 
     async def aclose(self) -> None:
         """End what is on its way."""
-        flights = list(self._running)
-        for flight in flights:
-            flight.cancel()
-        await asyncio.gather(*flights, return_exceptions=True)
+        await end(self._running)
 
     async def _fetch(self, place: str, load: Callable[[], Awaitable[ValueT | None]]) -> ValueT | None:
         mine = asyncio.current_task()

@@ -11,6 +11,7 @@ from prometheus_client import Counter
 from pydantic import SecretStr
 from valkey.exceptions import ResponseError
 
+from common.background import end
 from common.settings import ServiceSettings
 from common.valkey.address import ValkeyAddress, parse_address
 from common.valkey.cluster import ValkeyCluster
@@ -122,10 +123,7 @@ class ValkeyCalls:
     async def aclose(self) -> None:
         """Fail what still waits, and close everything."""
         await self.messages.aclose()
-        tasks = [*self._flushes, *self._loads.values()]
-        for task in tasks:
-            task.cancel()
-        await asyncio.gather(*tasks, return_exceptions=True)
+        await end([*self._flushes, *self._loads.values()])
         self._answer(self._waiting, [ValkeyAwayError() for _ in self._waiting])
         self._waiting = []
         await self._transport.aclose()

@@ -7,6 +7,7 @@ from typing import Any, Final
 from valkey.crc import key_slot
 from valkey.exceptions import ResponseError
 
+from common.background import end
 from common.valkey.address import ValkeyAddress
 from common.valkey.errors import ValkeyAwayError, redirected_to
 from common.valkey.node import Command, ValkeyNode
@@ -75,8 +76,7 @@ class ValkeyCluster:
     async def aclose(self) -> None:
         """Close every connection."""
         if self._learning is not None:
-            self._learning.cancel()
-            await asyncio.gather(self._learning, return_exceptions=True)
+            await end([self._learning])
         for node in self._nodes.values():
             await node.aclose()
 

@@ -16,6 +16,7 @@ from prometheus_client import Counter, Gauge
 from valkey.asyncio.connection import Connection
 from valkey.exceptions import ResponseError, ValkeyError
 
+from common.background import end
 from common.valkey.address import ValkeyAddress
 from common.valkey.connecting import drop, make
 from common.valkey.errors import ValkeyAwayError
@@ -123,9 +124,7 @@ class Messages:
     async def aclose(self) -> None:
         """Stop listening."""
         tasks = [*self._saying, *([] if self._listening is None else [self._listening])]
-        for task in tasks:
-            task.cancel()
-        await asyncio.gather(*tasks, return_exceptions=True)
+        await end(tasks)
 
     def _say(self, *command: str) -> None:
         """Send a command on the connection that listens; while there is none, what is subscribed is said anew."""

@@ -12,6 +12,7 @@ from prometheus_client import Histogram
 from valkey.asyncio.connection import Connection
 from valkey.exceptions import ReadOnlyError, ValkeyError
 
+from common.background import end
 from common.circuit import Circuit
 from common.valkey.address import ValkeyAddress
 from common.valkey.connecting import drop, is_alive, make
@@ -64,10 +65,7 @@ class ValkeyNode:
     async def aclose(self) -> None:
         """Close every connection."""
         self._closed = True
-        tasks = [task for task in (self._opening, self._probing) if task is not None]
-        for task in tasks:
-            task.cancel()
-        await asyncio.gather(*tasks, return_exceptions=True)
+        await end([task for task in (self._opening, self._probing) if task is not None])
         for connection in self._idle:
             with suppress(ValkeyError, OSError):
                 await connection.disconnect()

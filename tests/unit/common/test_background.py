@@ -1,9 +1,11 @@
 import asyncio
+from contextlib import suppress
 
 import pytest
 from structlog.testing import capture_logs
 
-from common.background import running
+from common import background
+from common.background import end, running
 
 TIMEOUT_S = 10
 
@@ -80,3 +82,37 @@ class TestRunning:
             await asyncio.sleep(0)
 
         assert loop.starts == 1
+
+
+class TestEnd:
+    async def test_cancels_again_what_lost_a_cancellation_and_says_so(
+        self, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        monkeypatch.setattr(background, "CANCEL_AGAIN_S", 0.01)
+        begun = asyncio.Event()
+
+        async def loses_the_first() -> None:
+            begun.set()
+            with suppress(asyncio.CancelledError):
+                await asyncio.Event().wait()
+            await asyncio.Event().wait()
+
+        task = asyncio.create_task(loses_the_first())
+        async with asyncio.timeout(TIMEOUT_S):
+            await begun.wait()
+            with capture_logs() as lines:
+                await end([task])
+
+        assert task.cancelled()
+        assert [line["event"] for line in lines] == ["background.went_on"]
+
+    async def test_is_not_told_what_tasks_raise(self) -> None:
+        async def fails() -> None:
+            raise OSError("canary")
+
+        task = asyncio.create_task(fails())
+        await asyncio.sleep(0)
+
+        await end([task])
+
+        assert isinstance(task.exception(), OSError)
