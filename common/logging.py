@@ -8,6 +8,7 @@ import logging
 import sys
 import threading
 from collections.abc import MutableMapping
+from contextlib import suppress
 from contextvars import ContextVar
 from dataclasses import dataclass, field
 from functools import lru_cache
@@ -17,6 +18,7 @@ import orjson
 import structlog
 
 from common.clock import utc_now
+from common.log_output import UnwaitedOutput, unwaited_output
 
 _SECRET_WORDS = (
     "password",
@@ -31,6 +33,8 @@ _SECRET_WORDS = (
 )
 _LEVELS = (logging.DEBUG, logging.INFO, logging.WARNING, logging.ERROR, logging.CRITICAL)
 FLUSH_S = 0.05
+RETRY_S = 0.5
+LAST_LINES_S = 1.0
 MAX_HELD_LINES = 1000
 
 
@@ -49,6 +53,7 @@ def configure_logging(*, service: str, level: str, json_lines: bool) -> None:
     """Configure structlog and the standard library's logging; called once when a process starts."""
     if isinstance(sys.stdout, io.TextIOWrapper):
         sys.stdout.reconfigure(errors="backslashreplace")  # no character may keep a line from being written
+    _lines.go_to(sys.stdout)
     renderer: Any = (
         structlog.processors.JSONRenderer(serializer=_dumps)
         if json_lines
@@ -66,7 +71,7 @@ def configure_logging(*, service: str, level: str, json_lines: bool) -> None:
             renderer,
         ],
         wrapper_class=structlog.make_filtering_bound_logger(numeric),
-        logger_factory=structlog.PrintLoggerFactory(cast("TextIO", _lines)),
+        logger_factory=structlog.WriteLoggerFactory(cast("TextIO", _lines)),
         cache_logger_on_first_use=False,
     )
     _line.service = service
@@ -122,15 +127,23 @@ def log_request(request: RunningRequest, **facts: Any) -> None:  # noqa: ANN401 
 
 
 class _Lines:
-    """Standard output, one line at a time and in order; what may wait is written together."""
+    """Standard output, whole lines in order; what may wait is written together, and nobody waits for a slow reader."""
 
     def __init__(self) -> None:
         self._held: list[str] = []
         self._lock = threading.Lock()
-        atexit.register(self.flush)
+        self._unwaited: tuple[TextIO, UnwaitedOutput] | None = None
+        self._tries_again = False
+        atexit.register(self._finish)
+
+    def go_to(self, output: TextIO) -> None:
+        """Find out once what `output` is; only the process's own is looked at."""
+        if output is sys.__stdout__ and (self._unwaited is None or self._unwaited[0] is not output):
+            found = unwaited_output(output.fileno())
+            self._unwaited = None if found is None else (output, found)
 
     def write(self, text: str) -> None:
-        """Write `text` after everything that is held back."""
+        """Write `text`, whole lines, after everything that is held back."""
         self._write(text)
 
     def flush(self) -> None:
@@ -143,18 +156,41 @@ class _Lines:
             self._held.append(line + "\n")
             held = len(self._held)
         if held == 1:
-            try:
-                asyncio.get_running_loop().call_later(FLUSH_S, self.flush)
-            except RuntimeError:
-                self.flush()
+            self._flush_soon()
         elif held >= MAX_HELD_LINES:
+            self.flush()
+
+    def _flush_soon(self) -> None:
+        try:
+            asyncio.get_running_loop().call_later(FLUSH_S, self.flush)
+        except RuntimeError:
             self.flush()
 
     def _write(self, text: str) -> None:
         with self._lock:
             held, self._held = self._held, []
-            sys.stdout.write("".join([*held, text]))
+            text = "".join([*held, text])
+            if self._unwaited is not None and self._unwaited[0] is sys.stdout:
+                self._unwaited[1].write(text)
+                self._try_again_later(self._unwaited[1])
+                return
+            sys.stdout.write(text)
             sys.stdout.flush()
+
+    def _try_again_later(self, output: UnwaitedOutput) -> None:
+        if output.waiting and not self._tries_again:
+            with suppress(RuntimeError):  # no event loop runs here: the next line tries
+                asyncio.get_running_loop().call_later(RETRY_S, self._try_again)
+                self._tries_again = True
+
+    def _try_again(self) -> None:
+        self._tries_again = False
+        self.flush()
+
+    def _finish(self) -> None:
+        self.flush()
+        if self._unwaited is not None:
+            self._unwaited[1].finish(timeout_s=LAST_LINES_S)
 
 
 @dataclass

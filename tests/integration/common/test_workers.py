@@ -1,6 +1,7 @@
 """Several processes that serve one port: what they share out, count together, and how they end."""
 
 import asyncio
+import json
 import os
 import signal
 import socket
@@ -22,7 +23,6 @@ TIMEOUT_S = 90  # processes start in it, on whatever machine
 SETTINGS = {
     "PYTHONPATH": str(PROJECT),
     "UNAUTHENTICATED_PER_MINUTE": "1000000",
-    "LOG_LEVEL": "warning",  # what is printed is read at the end: a line for each request would fill the pipe
 }
 SERVICE = """\
 import asyncio
@@ -223,6 +223,24 @@ class TestTwoWorkers:
         assert alone == {other}
         assert code == 0
         assert "worker.died" in printed
+
+
+class TestLogs:
+    async def test_that_nobody_reads_hold_up_no_request_and_stay_whole(self, folder: Path) -> None:
+        async with workers(folder, "--workers", "2") as running:
+            await eventually(lambda: running.serving(2), timeout_s=60)
+            before = await running.metric("tiny_hits_total")
+            for _ in range(60):
+                await running.pids(calls=40)
+            hits = await running.metric("tiny_hits_total")
+            code, printed = await running.stop()
+
+        said = [json.loads(line)["event"] for line in printed.splitlines()]
+        assert before is not None
+        assert hits == before + 2_400
+        assert len(printed) > 400_000  # far more than a pipe holds
+        assert said.count("request.answered") >= 2_400
+        assert code == 0
 
 
 class TestRefusals:
