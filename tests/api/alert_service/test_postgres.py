@@ -40,7 +40,12 @@ class TestOverPostgres:
         self, open_alerts: OpenAlerts, mails: MailServer, postgres_url: str
     ) -> None:
         ids = [f"alr_{number:03}" for number in range(210)]
-        changes = {"database_url": SecretStr(postgres_url), "mail_collect_s": 0, "mail_max_alerts": 2}
+        changes = {
+            "database_url": SecretStr(postgres_url),
+            "mail_collect_s": 0,
+            "mail_max_alerts": 2,
+            "smtp_timeout_s": 30,  # a mail whose acceptance comes too late goes out again, as it must
+        }
         async with open_alerts(**changes) as one, open_alerts(**changes) as other:
             await asyncio.gather(
                 *(
