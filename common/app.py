@@ -4,7 +4,7 @@ from collections.abc import AsyncIterator, Awaitable, Callable, Mapping, Sequenc
 from contextlib import AbstractAsyncContextManager, asynccontextmanager
 from dataclasses import dataclass
 from functools import partial
-from typing import Any, Generic, Protocol, TypeVar
+from typing import Any, Generic, TypeVar
 
 import structlog
 from fastapi import APIRouter, FastAPI, Request, Response
@@ -31,22 +31,13 @@ ReadinessCheck = Callable[[], Awaitable[bool]]
 State = Mapping[str, Any]
 
 
-class Shortcut(Protocol):
-    """An ASGI application in front of another."""
-
-    def __init__(self, app: ASGIApp) -> None: ...
-
-    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        """Serve `scope`, or hand it on."""
-
-
 @dataclass(frozen=True)
 class Service(Generic[SettingsT]):
     """One service: its name, its settings, its routes, and how its collaborators are built.
 
     `build` yields what requests find in `request.state`; the key `readiness` maps a name to a check, `details` a name to
     what `/ready` tells besides, `allowances` says what institutions may ask for, `valkey` is what its processes share.
-    `shortcuts` are ASGI layers that answer what they know before FastAPI sees it.
+    `shortcuts` put ASGI layers in front, which answer what they know before FastAPI sees it.
     """
 
     name: str
@@ -54,7 +45,7 @@ class Service(Generic[SettingsT]):
     settings_type: type[SettingsT]
     build: Callable[[SettingsT], AbstractAsyncContextManager[State]]
     routers: Sequence[APIRouter]
-    shortcuts: Sequence[type[Shortcut]] = ()
+    shortcuts: Sequence[Callable[[ASGIApp], ASGIApp]] = ()
 
 
 class ServiceApp(FastAPI):

@@ -9,7 +9,7 @@ from collections.abc import Callable, Iterator, Sequence
 from itertools import chain
 from typing import Any, cast
 
-from sqlalchemy import ClauseElement, Connection, Table, bindparam, delete
+from sqlalchemy import BindParameter, ClauseElement, Connection, Table, bindparam, delete
 from sqlalchemy.dialects import postgresql, sqlite
 from sqlalchemy.engine import Dialect
 from sqlalchemy.exc import DBAPIError
@@ -22,29 +22,48 @@ Row = tuple[Any, ...]
 
 
 class BulkInsert:
-    """Inserts rows into `table`; with `ignore_repeats` rows whose key exists stay as they are."""
+    """Inserts rows into `table`, of which each has a value for every one of `columns`: all of them unless given.
 
-    def __init__(self, table: Table, *, ignore_repeats: bool = False) -> None:
+    With `ignore_repeats` rows whose key exists stay as they are. `returning` names a column that `new` returns.
+    """
+
+    def __init__(
+        self,
+        table: Table,
+        *,
+        columns: Sequence[str] | None = None,
+        ignore_repeats: bool = False,
+        returning: str | None = None,
+    ) -> None:
         self._table = table
+        self._columns = [column for column in table.c if columns is None or column.name in columns]
         self._ignore_repeats = ignore_repeats
+        self._returning = returning
         self._statement = PreparedStatement(self._made)
         self.warm_up = self._statement.warm_up
 
     def run(self, connection: Connection, rows: Sequence[Row]) -> int:
-        """Insert `rows`, each with a value for every column of the table, in order; return how many were new."""
-        return sum(
-            self._statement.run(connection, tuple(chain.from_iterable(piece)), size=len(piece)).rowcount
-            for piece in _pieces(rows)
-        )
+        """Insert `rows`, each with its values in the order of the table's columns; return how many were new."""
+        return sum(cursor.rowcount for cursor in self._insert(connection, rows))
+
+    def new(self, connection: Connection, rows: Sequence[Row]) -> list[Any]:
+        """Insert `rows` and return the column `returning` of those that were new."""
+        return [value for cursor in self._insert(connection, rows) for (value,) in cursor.fetchall()]
+
+    def _insert(self, connection: Connection, rows: Sequence[Row]) -> Iterator[Any]:
+        for piece in _pieces(rows):
+            yield self._statement.run(connection, tuple(chain.from_iterable(piece)), size=len(piece))
 
     def _made(self, dialect: Dialect, size: int) -> ClauseElement:
         make = postgresql.insert if dialect.name == "postgresql" else sqlite.insert
         rows = [
-            {column.name: bindparam(f"{column.name}_{row}", type_=column.type) for column in self._table.c}
+            {column.name: bindparam(f"{column.name}_{row}", type_=column.type) for column in self._columns}
             for row in range(size)
         ]
         insert = make(self._table).values(rows)
-        return insert.on_conflict_do_nothing() if self._ignore_repeats else insert
+        if self._ignore_repeats:
+            insert = insert.on_conflict_do_nothing()
+        return insert if self._returning is None else insert.returning(self._table.c[self._returning])
 
 
 class BulkDelete:
@@ -64,6 +83,26 @@ class BulkDelete:
         wanted = [bindparam(f"value_{position}", type_=self._one_of.type) for position in range(size)]
         fixed = bindparam("fixed", type_=self._fixed.type)
         return delete(self._table).where(self._fixed == fixed, self._one_of.in_(wanted))
+
+
+class BulkSelect:
+    """Selects for many values: `make` returns the statement for the parameters that stand for some of them."""
+
+    def __init__(self, make: Callable[[Sequence[BindParameter[Any]]], ClauseElement]) -> None:
+        self._make = make
+        self._statement = PreparedStatement(self._made)
+        self.warm_up = self._statement.warm_up
+
+    def run(self, connection: Connection, values: Sequence[str]) -> list[Row]:
+        """Return the rows that are found, as the driver gives them."""
+        return [
+            row
+            for piece in _pieces(values)
+            for row in self._statement.run(connection, tuple(piece), size=len(piece)).fetchall()
+        ]
+
+    def _made(self, _dialect: Dialect, size: int) -> ClauseElement:
+        return self._make([bindparam(f"value_{position}") for position in range(size)])
 
 
 class PreparedStatement:

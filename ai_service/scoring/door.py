@@ -12,11 +12,11 @@ from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from ai_service.scoring.deadline import DeadlineExceededError, Deadlines, seconds_allowed
 from ai_service.scoring.in_flight import Answer
-from common.auth.keys import TokenVerifier
 from common.auth.principal import Principal
 from common.clock import utc_now
 from common.contracts.tokens import Scope as TokenScope
 from common.contracts.transactions import Transaction
+from common.doors import CONTENT_TYPE, again, plain_caller, plain_headers
 from common.errors import PlatformError, Rendered, render_problem
 from common.failpoints import failpoint
 from common.logging import add_facts, request_id
@@ -24,13 +24,8 @@ from common.strict_json import read_model
 
 PATH: Final = "/v1/score"
 _ROUTE: Final = SimpleNamespace(path=PATH)  # as FastAPI leaves it in the scope, for metrics and the log
-_CONTENT_TYPE: Final = (b"content-type", b"application/json")
-_JSON_TYPES: Final = frozenset({b"application/json", b"application/json; charset=utf-8"})
 _REPLAY: Final = (b"idempotent-replay", b"true")
-_READ: Final = frozenset(
-    {b"authorization", b"x-api-key", b"content-type", b"content-encoding", b"x-deadline-ms"}
-)
-_BEARER: Final = b"Bearer "
+_DEADLINE: Final = b"x-deadline-ms"
 
 
 class HotDoor:
@@ -50,7 +45,7 @@ class HotDoor:
         message = await receive()
         call = _understood(scope, message)
         if call is None:
-            await self.app(scope, _again(message, receive), send)
+            await self.app(scope, again(message, receive), send)
             return
         transaction, caller, allowed_s = call
         reply = Reply(send)
@@ -82,7 +77,7 @@ class Reply:
         if self.sent:
             return
         add_facts(**answer.facts, replayed=answer.replayed)
-        headers = [_CONTENT_TYPE, (b"content-length", b"%d" % len(answer.body))]
+        headers = [CONTENT_TYPE, (b"content-length", b"%d" % len(answer.body))]
         if answer.replayed:
             headers.append(_REPLAY)
         await self._first(200, headers, answer.body)
@@ -108,14 +103,11 @@ class Reply:
 
 def _understood(scope: Scope, message: Message) -> tuple[Transaction, Principal, float] | None:
     """Return the transaction, the caller and the seconds allowed; None where the route has to look at it."""
-    state, headers = scope["state"], _headers(scope)
-    if headers is None or message["type"] != "http.request" or message.get("more_body", False):
+    state, headers = scope["state"], plain_headers(scope, message, _DEADLINE)
+    caller = None if headers is None else plain_caller(headers, state["token_verifier"])
+    if headers is None or caller is None:
         return None
-    if headers.get(b"content-type") not in _JSON_TYPES or b"content-encoding" in headers:
-        return None
-    caller, deadline = _caller(headers, state["token_verifier"]), headers.get(b"x-deadline-ms")
-    if caller is None:
-        return None
+    deadline = headers.get(_DEADLINE)
     try:
         caller.require(TokenScope.SCORE_WRITE)
         allowed_s = seconds_allowed(
@@ -124,36 +116,3 @@ def _understood(scope: Scope, message: Message) -> tuple[Transaction, Principal,
         return read_model(message["body"], Transaction), caller, allowed_s
     except PlatformError:
         return None
-
-
-def _caller(headers: dict[bytes, bytes], verifier: TokenVerifier) -> Principal | None:
-    """Return who holds the one credential, an API key or a token that was verified before."""
-    authorization, api_key = headers.get(b"authorization"), headers.get(b"x-api-key")
-    if authorization is None:
-        return None if api_key is None else verifier.holder_of(api_key)
-    if api_key is not None or not authorization.startswith(_BEARER):
-        return None
-    return verifier.remembered(authorization.removeprefix(_BEARER).decode("latin-1"))
-
-
-def _headers(scope: Scope) -> dict[bytes, bytes] | None:
-    """Return the headers that are read here; None where there is a query, or one of them twice."""
-    if scope["query_string"]:
-        return None
-    found: dict[bytes, bytes] = {}
-    for name, value in scope["headers"]:
-        if name in _READ:
-            if name in found:
-                return None
-            found[name] = value
-    return found
-
-
-def _again(message: Message, receive: Receive) -> Receive:
-    """Return a `receive` that hands on `message` before anything else."""
-    first = [message]
-
-    async def receive_again() -> Message:
-        return first.pop() if first else await receive()
-
-    return receive_again

@@ -55,7 +55,7 @@ class PostgresAlertStore:
 
     async def accept(self, batch: Sequence[AlertRequest], *, now_ms: int) -> set[str]:
         """Write the alerts that are new; see `AlertStore`."""
-        rows = [tuple(row.values()) for row in alert_rows(batch, now_ms=now_ms)]
+        rows = alert_rows(batch, now_ms=now_ms)
 
         async def accept(running: Transaction) -> set[str]:
             fresh = {row["alert_id"] for row in await running.fetch_for(_ACCEPT, "given", _COLUMNS, rows)}
@@ -69,6 +69,7 @@ class PostgresAlertStore:
 async def open_alert_store(url: DatabaseUrl, writer: DatabaseWriter) -> AsyncIterator[AlertStore]:
     """Yield what keeps alerts in the database at `url`, which `writer` writes."""
     if is_sqlite(url):
+        await writer.run(repository.warm_up)
         yield SqliteAlertStore(writer)
         return
     async with open_group_commits(url) as commits:

@@ -14,6 +14,7 @@ from common.contracts.decisions import Outcome
 from common.contracts.fields import Identifier, Timestamp
 from common.contracts.tokens import Scope
 from common.errors import NotFoundError, OverloadedError
+from common.internal_door import InternalCall
 from common.paging import Cursor, Limit
 from common.problems import refusals
 from common.strict_json import StrictRoute, model_route
@@ -47,6 +48,13 @@ async def raise_alerts(
 ) -> AlertsAccepted:
     """Accept alerts; the answer comes when all of them are durable. Only services may call this."""
     return await inbox.accept(batch)
+
+
+CALLS = {
+    "/v1/internal/alerts": InternalCall(
+        AlertBatch, Scope.ALERTS_WRITE, lambda state, batch, _caller: state["inbox"].accept(batch)
+    )
+}
 
 
 async def wanted(

@@ -8,8 +8,9 @@ from sqlalchemy import Connection, Row, Select, select
 
 from alert_service.alerts.tables import alerts
 from alert_service.notifications.tables import mail_recipients, mails
+from common.bulk import BulkInsert
+from common.bulk import Row as BulkRow
 from common.contracts.alerts import AlertRequest
-from common.db import insert_ignoring_repeats
 from common.failpoints import failpoint
 from common.tenancy import of_tenant
 
@@ -23,6 +24,7 @@ ACCEPTED = (
     "body",
 )
 """What is written of an alert when it is accepted."""
+_add = BulkInsert(alerts, columns=ACCEPTED, ignore_repeats=True, returning="alert_id")
 
 
 @dataclass(frozen=True, slots=True)
@@ -41,24 +43,28 @@ def accept(connection: Connection, batch: Sequence[AlertRequest], *, now_ms: int
 
     Rows are written in the order of their ids, so that two processes never wait for each other.
     """
-    insert = insert_ignoring_repeats(connection, alerts).returning(alerts.c.alert_id)
-    fresh = set(connection.scalars(insert, alert_rows(batch, now_ms=now_ms)))
+    fresh = set(_add.new(connection, alert_rows(batch, now_ms=now_ms)))
     failpoint("alerts.before_commit")
     return fresh
 
 
-def alert_rows(batch: Sequence[AlertRequest], *, now_ms: int) -> list[dict[str, object]]:
+def warm_up(connection: Connection) -> None:
+    """Make the statement for every number of rows now, so that nobody waits for it."""
+    _add.warm_up(connection)
+
+
+def alert_rows(batch: Sequence[AlertRequest], *, now_ms: int) -> list[BulkRow]:
     """Return the rows of alerts, each with the columns `ACCEPTED` in order, sorted by their ids."""
     return [
-        {
-            "alert_id": alert.alert_id,
-            "institution_id": alert.institution.institution_id,
-            "institution_mode": alert.institution.mode.value,
-            "outcome": alert.outcome.value,
-            "policy_outcome": alert.policy_outcome.value,
-            "accepted_at_ms": now_ms,
-            "body": alert.model_dump_json().encode(),
-        }
+        (
+            alert.alert_id,
+            alert.institution.institution_id,
+            alert.institution.mode.value,
+            alert.outcome.value,
+            alert.policy_outcome.value,
+            now_ms,
+            alert.model_dump_json().encode(),
+        )
         for alert in sorted(batch, key=lambda alert: alert.alert_id)
     ]
 

@@ -28,6 +28,7 @@ from common.outbox import backoff_ms
 from common.writer import DatabaseWriter
 
 TICK_S = 0.25
+GATHER_S = 0.05
 LEASE_MS = 10_000
 RENEW_S = 3.0
 DATABASE_RETRY_S = 1.0
@@ -66,6 +67,9 @@ class Mailer:
             with suppress(TimeoutError):
                 async with asyncio.timeout(rest_s):
                     await self.news.wait()
+            await asyncio.sleep(
+                GATHER_S
+            )  # a look costs as much for one alert as for many, and holds up the next ones
 
     async def keep_leases(self) -> None:
         """Renew the leases of mails under way and measure what waits, until cancelled."""

@@ -13,6 +13,7 @@ from common.auth.principal import Principal
 from common.contracts.audit_records import AuditBatch, RecordsAccepted
 from common.contracts.tokens import Scope
 from common.errors import NotFoundError, OverloadedError
+from common.internal_door import InternalCall
 from common.paging import MAX_PAGE, Cursor, Limit
 from common.problems import refusals
 from common.strict_json import StrictRoute, model_route
@@ -69,6 +70,15 @@ async def accept_audit_records(batch: AuditBatch, caller: Writer, spool: SpoolDe
     Records that were accepted before, by `record_id` and `sha256`, are counted as repeated and change nothing.
     """
     return await spool.accept(batch.records, writer=caller.subject)
+
+
+CALLS = {
+    "/v1/internal/audit-records": InternalCall(
+        AuditBatch,
+        Scope.AUDIT_WRITE,
+        lambda state, batch, caller: state["spool"].accept(batch.records, writer=caller.subject),
+    )
+}
 
 
 @public.get(

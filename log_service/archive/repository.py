@@ -9,8 +9,10 @@ from datetime import date
 from typing import Any
 
 from sqlalchemy import (
+    BindParameter,
     ColumnElement,
     Connection,
+    Select,
     and_,
     delete,
     func,
@@ -21,7 +23,7 @@ from sqlalchemy import (
     update,
 )
 
-from common.bulk import BulkInsert
+from common.bulk import BulkInsert, BulkSelect
 from common.contracts.audit_records import RecordKind, RecordsAccepted
 from common.contracts.institutions import InstitutionMode
 from common.failpoints import failpoint
@@ -95,12 +97,18 @@ class RecordsMovedError(Exception):
     """Some of the records went into another object in the meantime; nothing was changed."""
 
 
+def _knowing(record_ids: Sequence[BindParameter[Any]]) -> Select[Any]:
+    return of_every_tenant(select(*KEPT).where(records.c.record_id.in_(record_ids)), _ACCEPTING)
+
+
+_find_records = BulkSelect(_knowing)
 _add_records = BulkInsert(records)
 _add_bodies = BulkInsert(bodies)
 
 
 def warm_up(connection: Connection) -> None:
     """Make the statements over many rows now, so that nobody waits for them."""
+    _find_records.warm_up(connection)
     _add_records.warm_up(connection)
     _add_bodies.warm_up(connection)
 
@@ -136,9 +144,9 @@ def sorted_out(
 
 def _known(connection: Connection, record_ids: list[str]) -> dict[str, Mapping[str, object]]:
     """Return, by id, what is kept of the records that were accepted before: digest and envelope."""
-    query = select(*KEPT).where(records.c.record_id.in_(record_ids))
-    rows = connection.execute(of_every_tenant(query, _ACCEPTING))
-    return {row["record_id"]: dict(row) for row in rows.mappings()}
+    names = [column.name for column in KEPT]
+    kept = (dict(zip(names, row, strict=True)) for row in _find_records.run(connection, record_ids))
+    return {row["record_id"]: row for row in kept}
 
 
 def _new(batch: Sequence[SpoolRecord], known: Mapping[str, Mapping[str, object]]) -> list[SpoolRecord]:

@@ -42,7 +42,7 @@ REASONS: dict[str, dict[str, set[str]]] = {
         "a batch of records is of many institutions; each is compared with its own envelope": {"_knowing"},
     },
     "log_service.archive.repository": {
-        "a batch of records is of many institutions; each is compared with its own envelope": {"_known"},
+        "a batch of records is of many institutions; each is compared with its own envelope": {"_knowing"},
         MEASURED: {"count_spooled", "count_sealed"},
         ARCHIVER: {
             "waiting_groups",

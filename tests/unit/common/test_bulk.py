@@ -15,7 +15,7 @@ from sqlalchemy import (
 )
 from sqlalchemy.exc import IntegrityError, OperationalError
 
-from common.bulk import SIZES, BulkDelete, BulkInsert
+from common.bulk import SIZES, BulkDelete, BulkInsert, BulkSelect
 
 metadata = MetaData()
 things = Table(
@@ -68,6 +68,17 @@ class TestBulkInsert:
     def test_repeats_within_one_batch_count_once(self, connection: Connection) -> None:
         assert BulkInsert(things, ignore_repeats=True).run(connection, rows(2) * 2) == 2
 
+    def test_returns_a_column_of_what_was_new_and_leaves_others_to_the_database(
+        self, connection: Connection
+    ) -> None:
+        insert = BulkInsert(things, columns=["kind", "name"], ignore_repeats=True, returning="name")
+        insert.run(connection, [("a", "thing-0001")])
+
+        new = insert.new(connection, [("a", f"thing-{number:04d}") for number in range(200)])
+
+        assert sorted(new) == [f"thing-{number:04d}" for number in range(200) if number != 1]
+        assert set(connection.scalars(select(things.c.weight))) == {None}
+
     def test_a_repeat_is_the_error_sqlalchemy_would_raise_and_says_no_value(
         self, connection: Connection
     ) -> None:
@@ -99,6 +110,15 @@ class TestBulkInsert:
         insert.run(connection, rows(200))
 
         assert sorted(made) == sorted(SIZES)
+
+
+class TestBulkSelect:
+    @pytest.mark.parametrize("size", [0, 1, 5, 129, 300])
+    def test_finds_every_row_whatever_the_number_of_values(self, connection: Connection, size: int) -> None:
+        BulkInsert(things).run(connection, rows(400))
+        found = BulkSelect(lambda names: select(things).where(things.c.name.in_(names)))
+
+        assert sorted(found.run(connection, [name for _, name, _ in rows(size)])) == rows(size)
 
 
 class TestBulkDelete:
