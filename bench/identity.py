@@ -17,7 +17,7 @@ from bench.figures import Aim, Better, Figure, spread
 from bench.guessing import A_SECOND, TIMEOUT_S
 from bench.machine import Cores, pin
 from bench.open_loop import random_times
-from bench.paced import CONNECTIONS, Offered, offer_product
+from bench.paced import CONNECTIONS, Offered, offer_payments
 from bench.product import Product
 from bench.rounds import Rounds
 from local_stack.accounts import access_token, register_sandbox
@@ -103,7 +103,7 @@ def _guessing(
 ) -> Iterator[Figure]:
     def offered() -> Offered:
         due = random_times(rate, seconds)
-        return offer_product(
+        return offer_payments(
             product,
             tag=rounds.next_tag(),
             due=due,

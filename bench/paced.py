@@ -1,7 +1,7 @@
 """Open-loop runs against the product: latency at half of its capacity, and what happens beyond it."""
 
 import os
-from collections.abc import Iterator, Sequence
+from collections.abc import Collection, Iterator, Sequence
 from dataclasses import dataclass
 
 from bench.figures import Aim, Better, Figure
@@ -10,6 +10,7 @@ from bench.machine import Cores
 from bench.open_loop import offer, random_times
 from bench.processes import HOST
 from bench.product import Product
+from bench.targets import Target
 
 CONNECTIONS = 256
 OVERLOAD_CONNECTIONS = 512
@@ -31,8 +32,8 @@ class Offered:
     lost: int
 
 
-def offer_product(
-    product: Product,
+def offer_payments(
+    target: Target,
     *,
     tag: str,
     due: Sequence[float],
@@ -41,25 +42,34 @@ def offer_product(
     connections: int,
     cores: Cores,
 ) -> Offered:
-    """Send the product's next payments when they are due; every acknowledged id is looked for in its database."""
+    """Send a target's next payments when they are due; every acknowledged one is looked for in its database."""
     before = os.sched_getaffinity(0)
     os.sched_setaffinity(0, {cores.others})
     try:
-        requests = product.stream.requests(tag, product.head(), count=len(due))
-        outcome = offer(HOST, product.port, requests, due, connections=connections)
+        requests = target.stream.requests(tag, target.head(), count=len(due))
+        outcome = offer(HOST, _port(target.url), requests, due, connections=connections)
     finally:
         os.sched_setaffinity(0, before)
-    product.settle()
-    return Offered(tag, rate, seconds, outcome, lost=product.missing(tag, outcome.acknowledged))
+    target.settle()
+    return Offered(tag, rate, seconds, outcome, lost=_lost(target, tag, outcome.acknowledged))
 
 
-def half_load(
-    product: Product, *, capacity: float, tag: str, seconds: float, cores: Cores
-) -> Iterator[Figure]:
-    """Yield the latencies at half of `capacity` (requests a second)."""
+def _port(url: str) -> int:
+    return int(url.removeprefix(f"http://{HOST}:").partition("/")[0])
+
+
+def _lost(target: Target, tag: str, acknowledged: Collection[str]) -> int:
+    if isinstance(target, Product):
+        return target.missing(tag, acknowledged)
+    saved = target.saved(tag)
+    return 0 if saved is None else max(0, len(acknowledged) - saved)
+
+
+def half_load(target: Target, *, capacity: float, tag: str, seconds: float, cores: Cores) -> Iterator[Figure]:
+    """Yield the latencies at half of `capacity` (requests a second): the product's, also for what stands beside it."""
     rate = capacity / 2
-    found = offer_product(
-        product,
+    found = offer_payments(
+        target,
         tag=tag,
         due=random_times(rate, seconds),
         rate=rate,
@@ -68,10 +78,10 @@ def half_load(
         cores=cores,
     )
     latency, late = found.outcome.latency_ms(), found.outcome.lateness_ms()
-    name = f"{product.name}_half_load"
+    name, aim = f"{target.name}_half_load", Aim(Better.LOWER, 20, 10) if isinstance(target, Product) else None
     note = f"{rate:,.0f}/s offered, {_counts(found.outcome)}; the client was late by {late.p50:.2f} ms (p99 {late.p99:.2f})"
     yield Figure(f"{name}_p50", latency.p50, "ms", capacity, note=note)
-    yield Figure(f"{name}_p99", latency.p99, "ms", capacity, Aim(Better.LOWER, 20, 10))
+    yield Figure(f"{name}_p99", latency.p99, "ms", capacity, aim)
     yield Figure(f"{name}_p999", latency.p999, "ms", capacity)
     yield Figure(f"{name}_client_late_p99", late.p99, "ms", latency.p99)
     yield Figure(
@@ -81,7 +91,7 @@ def half_load(
 
 def cached(product: Product, *, tag: str, seconds: float, cores: Cores) -> Iterator[Figure]:
     """Yield the latencies of payments whose institution, key and places are remembered, at a rate that fills no queue."""
-    found = offer_product(
+    found = offer_payments(
         product,
         tag=tag,
         due=random_times(MODEST_RATE, seconds),
@@ -104,7 +114,7 @@ def overload(
     """Yield goodput and refusals at multiples of `capacity`, and how soon latency is back after the last one."""
 
     def offered(step: float, due: Sequence[float]) -> Offered:
-        return offer_product(
+        return offer_payments(
             product,
             tag=next(tags),
             due=due,

@@ -56,11 +56,6 @@ class Product:
     api_key: str | None = field(default=None, repr=False)  # instead of tokens
 
     @property
-    def port(self) -> int:
-        """Return where ai_service listens."""
-        return int(self.stack.url("ai_service").rpartition(":")[2])
-
-    @property
     def url(self) -> str:
         """Return where payments are posted to."""
         return self.stack.url("ai_service") + SCORE_PATH

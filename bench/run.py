@@ -36,6 +36,7 @@ from common.clock import utc_now
 from local_stack.settings import Stores
 
 HALF_OF = 32  # connections at which the capacity is taken that half-load is half of
+BESIDE = ("echo", "floor")  # measured at the same half load
 MULTIPLES_OF = 128  # and the one that overload is a multiple of
 
 
@@ -121,7 +122,7 @@ class Bench:
             yield from comparisons(self.rounds, default_features=len(FEATURE_NAMES), summaries=summaries)
             yield from losses(self.rounds)
             if LEAN in products:
-                yield from self._paced(products[LEAN])
+                yield from self._paced(products[LEAN], [each for each in targets if each.name in BESIDE])
                 yield from self._identity(products[LEAN])
             if Row.CACHED in self.rows:
                 self.say(f"{LEAN_SERVERS}: whom it knows, at a modest rate")
@@ -243,14 +244,19 @@ class Bench:
         yield Figure(f"fdatasync_p50_{when}", fdatasync_ms(disk), "ms", note="append of 4 KB")
         yield Figure(f"hop_p50_{when}", hop_ms(HOST, hop.port), "ms", note="HTTP round trip on loopback")
 
-    def _paced(self, product: Product) -> Iterator[Figure]:
+    def _paced(self, product: Product, beside: list[Target]) -> Iterator[Figure]:
         tags = iter(self.rounds.next_tag, "")
         capacity = self.rounds.rate(product.name, HALF_OF)
         if Row.HALF in self.rows and capacity is not None:
-            self.say(f"{product.name} at half of {capacity:,.0f}/s, open loop")
-            yield from half_load(
-                product, capacity=capacity, tag=next(tags), seconds=self.size.paced_seconds, cores=self.cores
-            )
+            for target in (product, *beside):
+                self.say(f"{target.name} at half of {capacity:,.0f}/s, open loop")
+                yield from half_load(
+                    target,
+                    capacity=capacity,
+                    tag=next(tags),
+                    seconds=self.size.paced_seconds,
+                    cores=self.cores,
+                )
         capacity = self.rounds.rate(product.name, MULTIPLES_OF)
         if Row.OVERLOAD in self.rows and capacity is not None:
             self.say(f"{product.name} at multiples of {capacity:,.0f}/s, open loop")

@@ -9,7 +9,7 @@ import httpx
 from local_stack.errors import StackError
 from local_stack.files import StackFiles, write_private
 
-TIMEOUT_S = 10.0
+TIMEOUT_S = 30.0  # hashing a password lets everything else go first
 
 
 class LoginRefusedError(StackError):
