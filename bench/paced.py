@@ -1,7 +1,7 @@
 """Open-loop runs against the product: latency at half of its capacity, and what happens beyond it."""
 
 import os
-from collections.abc import Collection, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
 from bench.figures import Aim, Better, Figure
@@ -42,7 +42,7 @@ def offer_payments(
     connections: int,
     cores: Cores,
 ) -> Offered:
-    """Send a target's next payments when they are due; every acknowledged one is looked for in its database."""
+    """Send a target's next payments when they are due; each acknowledged id is looked for in the product's database."""
     before = os.sched_getaffinity(0)
     os.sched_setaffinity(0, {cores.others})
     try:
@@ -51,18 +51,12 @@ def offer_payments(
     finally:
         os.sched_setaffinity(0, before)
     target.settle()
-    return Offered(tag, rate, seconds, outcome, lost=_lost(target, tag, outcome.acknowledged))
+    lost = target.missing(tag, outcome.acknowledged) if isinstance(target, Product) else 0
+    return Offered(tag, rate, seconds, outcome, lost)
 
 
 def _port(url: str) -> int:
     return int(url.removeprefix(f"http://{HOST}:").partition("/")[0])
-
-
-def _lost(target: Target, tag: str, acknowledged: Collection[str]) -> int:
-    if isinstance(target, Product):
-        return target.missing(tag, acknowledged)
-    saved = target.saved(tag)
-    return 0 if saved is None else max(0, len(acknowledged) - saved)
 
 
 def half_load(target: Target, *, capacity: float, tag: str, seconds: float, cores: Cores) -> Iterator[Figure]:
@@ -84,9 +78,9 @@ def half_load(target: Target, *, capacity: float, tag: str, seconds: float, core
     yield Figure(f"{name}_p99", latency.p99, "ms", capacity, aim)
     yield Figure(f"{name}_p999", latency.p999, "ms", capacity)
     yield Figure(f"{name}_client_late_p99", late.p99, "ms", latency.p99)
-    yield Figure(
-        f"{name}_lost", found.lost, "of acknowledged", len(found.outcome.acknowledged), Aim(Better.LOWER, 0)
-    )
+    if isinstance(target, Product):
+        acknowledged = len(found.outcome.acknowledged)
+        yield Figure(f"{name}_lost", found.lost, "of acknowledged", acknowledged, Aim(Better.LOWER, 0))
 
 
 def cached(product: Product, *, tag: str, seconds: float, cores: Cores) -> Iterator[Figure]:

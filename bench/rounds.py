@@ -11,7 +11,7 @@ from bench.targets import Target
 from bench.wrk import WrkRun, run_wrk
 
 WARM_UP_S = 1
-MAX_FILL_RUNS = 120  # a whole day, also where the machine is slow
+MAX_FILL_RUNS = 120  # enough for a whole day of the stream, also on a slow machine
 
 
 @dataclass(frozen=True)

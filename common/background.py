@@ -28,7 +28,8 @@ async def end(tasks: Collection[asyncio.Task[Any]]) -> None:
     """Cancel `tasks` and wait for their end, whatever they raise.
 
     One that went on is cancelled again: a library may lose a cancellation that comes in the moment in which what it
-    waits for is done (`asyncio.wait_for` does before Python 3.12), and a service would never stop.
+    waits for is done (`asyncio.wait_for` does before Python 3.12), and a service would never stop. So what a task does
+    about its end has to be done within `CANCEL_AGAIN_S`.
     """
     left = set(tasks)
     while left:

@@ -37,6 +37,8 @@ class BulkInsert:
     ) -> None:
         self._table = table
         self._columns = [column for column in table.c if columns is None or column.name in columns]
+        if columns is not None and [column.name for column in self._columns] != list(columns):
+            raise ValueError("these are not columns of the table in its order")
         self._ignore_repeats = ignore_repeats
         self._returning = returning
         self._statement = PreparedStatement(self._made)
@@ -44,15 +46,20 @@ class BulkInsert:
 
     def run(self, connection: Connection, rows: Sequence[Row]) -> int:
         """Insert `rows`, each with its values in the order of the table's columns; return how many were new."""
-        return sum(cursor.rowcount for cursor in self._insert(connection, rows))
+        return sum(
+            self._statement.run(connection, tuple(chain.from_iterable(piece)), size=len(piece)).rowcount
+            for piece in _pieces(rows)
+        )
 
     def new(self, connection: Connection, rows: Sequence[Row]) -> list[Any]:
         """Insert `rows` and return the column `returning` of those that were new."""
-        return [value for cursor in self._insert(connection, rows) for (value,) in cursor.fetchall()]
-
-    def _insert(self, connection: Connection, rows: Sequence[Row]) -> Iterator[Any]:
-        for piece in _pieces(rows):
-            yield self._statement.run(connection, tuple(chain.from_iterable(piece)), size=len(piece))
+        return [
+            value
+            for piece in _pieces(rows)
+            for (value,) in self._statement.rows(
+                connection, tuple(chain.from_iterable(piece)), size=len(piece)
+            )
+        ]
 
     def _made(self, dialect: Dialect, size: int) -> ClauseElement:
         make = postgresql.insert if dialect.name == "postgresql" else sqlite.insert
@@ -98,7 +105,7 @@ class BulkSelect:
         return [
             row
             for piece in _pieces(values)
-            for row in self._statement.run(connection, tuple(piece), size=len(piece)).fetchall()
+            for row in self._statement.rows(connection, tuple(piece), size=len(piece))
         ]
 
     def _made(self, _dialect: Dialect, size: int) -> ClauseElement:
@@ -115,15 +122,23 @@ class PreparedStatement:
 
     def run(self, connection: Connection, parameters: Row, *, size: int = 1) -> Any:  # noqa: ANN401 - a DBAPI cursor
         """Run it with `parameters` and return the driver's cursor; raises what SQLAlchemy would raise."""
+        return self._run(connection, parameters, size, lambda cursor: cursor)
+
+    def rows(self, connection: Connection, parameters: Row, *, size: int = 1) -> list[Row]:
+        """Run it with `parameters` and return all its rows; raises what SQLAlchemy would raise."""
+        found: list[Row] = self._run(connection, parameters, size, lambda cursor: cursor.fetchall())
+        return found
+
+    def _run(self, connection: Connection, parameters: Row, size: int, take: Callable[[Any], Any]) -> Any:  # noqa: ANN401 - what `take` returns of a DBAPI cursor
         text = self._text(connection.dialect, size)
         if self._reaches_tenants:
             run_for_all(connection)  # its rows are of many institutions
         cursor = connection.connection.cursor()
         try:
             cursor.execute(text, parameters)
+            return take(cursor)
         except Exception as error:
             raise _as_sqlalchemy_has_it(connection, error) from error
-        return cursor
 
     def warm_up(self, connection: Connection) -> None:
         """Make the text for every size now, so that no batch waits for it."""

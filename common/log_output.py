@@ -4,6 +4,7 @@ Lines that it does not take now are kept for later, the oldest are dropped, and 
 terminal is written to as ever.
 """
 
+import errno
 import os
 import select
 import socket
@@ -19,8 +20,9 @@ from prometheus_client import Counter
 MAX_WAITING_BYTES: Final = 4_000_000
 WHOLE_BYTES: Final = (
     select.PIPE_BUF
-)  # a pipe takes so much whole or not at all: lines of several processes stay whole
+)  # a pipe takes so much whole or not at all: such lines of several processes stay whole
 DROPPED = Counter("assay_log_lines_dropped_total", "Log lines that nobody took in time; the oldest go first.")
+_GONE: Final = frozenset({errno.EPIPE, errno.ECONNRESET, errno.ENOTCONN, errno.EBADF})
 Write = Callable[[bytes], int]
 """Takes what it can now, and returns how much; raises `BlockingIOError` when that is nothing."""
 
@@ -47,7 +49,7 @@ class UnwaitedOutput:
             self._waiting.append(line)
             self._bytes += len(line)
         self._try()
-        while self._bytes > MAX_WAITING_BYTES and len(self._waiting) > 1:
+        while self._bytes > MAX_WAITING_BYTES and len(self._waiting) > 1 + self._is_begun:
             self._drop_oldest()
 
     def finish(self, *, timeout_s: float) -> None:
@@ -65,7 +67,9 @@ class UnwaitedOutput:
                 taken = self._send(together)
             except BlockingIOError:
                 return
-            except OSError:  # its reader is gone for good
+            except OSError as error:
+                if error.errno not in _GONE:
+                    return
                 DROPPED.inc(len(self._waiting))
                 self._waiting.clear()
                 self._bytes, self._is_begun = 0, False
@@ -97,6 +101,12 @@ class UnwaitedOutput:
         self._bytes -= len(self._waiting[place])
         del self._waiting[place]
         DROPPED.inc()
+
+
+def has_a_reader(descriptor: int) -> bool:
+    """Say whether this is a pipe or a socket: somebody reads it, or does not."""
+    mode = os.fstat(descriptor).st_mode
+    return stat.S_ISFIFO(mode) or stat.S_ISSOCK(mode)
 
 
 def unwaited_output(descriptor: int) -> UnwaitedOutput | None:

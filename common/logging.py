@@ -7,18 +7,19 @@ import json
 import logging
 import sys
 import threading
-from collections.abc import MutableMapping
+from collections import deque
+from collections.abc import Callable, Iterator, MutableMapping
 from contextlib import suppress
 from contextvars import ContextVar
 from dataclasses import dataclass, field
 from functools import lru_cache
-from typing import Any, TextIO, cast
+from typing import Any, ClassVar, TextIO
 
 import orjson
 import structlog
 
 from common.clock import utc_now
-from common.log_output import UnwaitedOutput, unwaited_output
+from common.log_output import UnwaitedOutput, has_a_reader, unwaited_output
 
 _SECRET_WORDS = (
     "password",
@@ -53,7 +54,7 @@ def configure_logging(*, service: str, level: str, json_lines: bool) -> None:
     """Configure structlog and the standard library's logging; called once when a process starts."""
     if isinstance(sys.stdout, io.TextIOWrapper):
         sys.stdout.reconfigure(errors="backslashreplace")  # no character may keep a line from being written
-    _lines.go_to(sys.stdout)
+    may_wait = sys.stdout is not None and _lines.go_to(sys.stdout)
     renderer: Any = (
         structlog.processors.JSONRenderer(serializer=_dumps)
         if json_lines
@@ -71,12 +72,14 @@ def configure_logging(*, service: str, level: str, json_lines: bool) -> None:
             renderer,
         ],
         wrapper_class=structlog.make_filtering_bound_logger(numeric),
-        logger_factory=structlog.WriteLoggerFactory(cast("TextIO", _lines)),
+        logger_factory=lambda *_names: _Logger(),
         cache_logger_on_first_use=False,
     )
     _line.service = service
     _line.processors = structlog.get_config()["processors"]
     _line.written = json_lines and numeric <= logging.INFO
+    if may_wait:
+        structlog.get_logger().warning("logs.waited_for", reason="standard output belongs to another user")
     logging.basicConfig(handlers=[_ToStructlog()], level=max(numeric, logging.WARNING), force=True)
 
 
@@ -127,70 +130,119 @@ def log_request(request: RunningRequest, **facts: Any) -> None:  # noqa: ANN401 
 
 
 class _Lines:
-    """Standard output, whole lines in order; what may wait is written together, and nobody waits for a slow reader."""
+    """Standard output, whole lines in order; what may wait is written together, and nobody waits for a slow reader.
+
+    A line may be logged while another one is being written: by another thread, and in the midst of it by the same one,
+    when it collects garbage that has something to say. Neither waits: whoever writes goes on until nothing is held.
+    """
 
     def __init__(self) -> None:
-        self._held: list[str] = []
-        self._lock = threading.Lock()
+        self._held: deque[str] = deque()
+        self._writing = threading.Lock()
         self._unwaited: tuple[TextIO, UnwaitedOutput] | None = None
-        self._tries_again = False
+        self._soon = _Later(FLUSH_S, self.flush)
+        self._again = _Later(RETRY_S, self.flush)
         atexit.register(self._finish)
 
-    def go_to(self, output: TextIO) -> None:
-        """Find out once what `output` is; only the process's own is looked at."""
-        if output is sys.__stdout__ and (self._unwaited is None or self._unwaited[0] is not output):
+    def go_to(self, output: TextIO) -> bool:
+        """Find out once what `output` is; return whether whoever logs may have to wait for its reader."""
+        _Later.look()
+        if output is not sys.__stdout__:
+            return False  # somebody put another one in its place, which is not looked at
+        if self._unwaited is None or self._unwaited[0] is not output:
             found = unwaited_output(output.fileno())
             self._unwaited = None if found is None else (output, found)
+        return self._unwaited is None and has_a_reader(output.fileno())
 
     def write(self, text: str) -> None:
         """Write `text`, whole lines, after everything that is held back."""
-        self._write(text)
+        self._held.append(text)
+        self._write_held()
 
     def flush(self) -> None:
-        """Write what is held back."""
-        self._write("")
+        """Write what is held back, and what was not taken before."""
+        self.write("")
 
     def write_soon(self, line: str) -> None:
         """Write `line` within 50 ms; at once where no event loop runs or much is held back."""
-        with self._lock:
-            self._held.append(line + "\n")
-            held = len(self._held)
-        if held == 1:
-            self._flush_soon()
-        elif held >= MAX_HELD_LINES:
-            self.flush()
+        self._held.append(line + "\n")
+        if len(self._held) >= MAX_HELD_LINES or not self._soon.ask():
+            self._write_held()
 
-    def _flush_soon(self) -> None:
-        try:
-            asyncio.get_running_loop().call_later(FLUSH_S, self.flush)
-        except RuntimeError:
-            self.flush()
+    def _write_held(self) -> None:
+        while self._held and self._writing.acquire(blocking=False):
+            try:
+                self._put("".join(_taken(self._held)))
+            finally:
+                self._writing.release()
 
-    def _write(self, text: str) -> None:
-        with self._lock:
-            held, self._held = self._held, []
-            text = "".join([*held, text])
-            if self._unwaited is not None and self._unwaited[0] is sys.stdout:
-                self._unwaited[1].write(text)
-                self._try_again_later(self._unwaited[1])
-                return
+    def _put(self, text: str) -> None:
+        if self._unwaited is not None and self._unwaited[0] is sys.stdout:
+            output = self._unwaited[1]
+            output.write(text)
+            if output.waiting:
+                self._again.ask()
+        elif sys.stdout is not None:  # it was closed before this process began
             sys.stdout.write(text)
             sys.stdout.flush()
 
-    def _try_again_later(self, output: UnwaitedOutput) -> None:
-        if output.waiting and not self._tries_again:
-            with suppress(RuntimeError):  # no event loop runs here: the next line tries
-                asyncio.get_running_loop().call_later(RETRY_S, self._try_again)
-                self._tries_again = True
-
-    def _try_again(self) -> None:
-        self._tries_again = False
-        self.flush()
-
     def _finish(self) -> None:
         self.flush()
-        if self._unwaited is not None:
+        if self._unwaited is not None and self._writing.acquire(timeout=LAST_LINES_S):
             self._unwaited[1].finish(timeout_s=LAST_LINES_S)
+            self._writing.release()
+
+
+class _Later:
+    """Makes a call on the event loop after a while, one for all who ask meanwhile."""
+
+    _seen: ClassVar[asyncio.AbstractEventLoop | None] = None
+
+    def __init__(self, after_s: float, call: Callable[[], None]) -> None:
+        self._after_s = after_s
+        self._call = call
+        self._due_on: asyncio.AbstractEventLoop | None = None
+
+    @classmethod
+    def look(cls) -> asyncio.AbstractEventLoop | None:
+        """Return the loop that runs here, and keep it for threads that have none."""
+        try:
+            cls._seen = asyncio.get_running_loop()
+        except RuntimeError:
+            return None
+        return cls._seen
+
+    def ask(self) -> bool:
+        """Return whether this is on an event loop; a thread's wish goes to the loop that was seen last."""
+        loop = self.look()
+        if loop is None:
+            if self._seen is not None:
+                with suppress(RuntimeError):  # it has ended
+                    self._seen.call_soon_threadsafe(self.ask)
+            return False
+        if self._due_on is not loop:
+            self._due_on = loop
+            loop.call_later(self._after_s, self._make)
+        return True
+
+    def _make(self) -> None:
+        self._due_on = None
+        self._call()
+
+
+def _taken(held: deque[str]) -> Iterator[str]:
+    with suppress(IndexError):
+        while True:
+            yield held.popleft()
+
+
+class _Logger:
+    """What structlog hands finished lines to; its own loggers have a lock, for which a line within a line would wait."""
+
+    def msg(self, line: str) -> None:
+        _lines.write(line + "\n")
+
+    debug = info = warning = error = critical = exception = log = msg
 
 
 @dataclass

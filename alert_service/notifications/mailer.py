@@ -54,6 +54,7 @@ class Mailer:
     news: asyncio.Event = field(default_factory=asyncio.Event)
     _sending: dict[str, _Sending] = field(default_factory=dict)
     _pace: Pace = field(init=False)
+    _is_lane_free: bool = False
 
     def __post_init__(self) -> None:
         self._pace = Pace(lanes=self.settings.mail_concurrency)
@@ -63,13 +64,13 @@ class Mailer:
         """Send what is due, until cancelled; mails under way go on (see `finish`)."""
         while True:
             self.news.clear()
+            self._is_lane_free = False
             rest_s = await self._start_due()
             with suppress(TimeoutError):
                 async with asyncio.timeout(rest_s):
                     await self.news.wait()
-            await asyncio.sleep(
-                GATHER_S
-            )  # a look costs as much for one alert as for many, and holds up the next ones
+            if not self._is_lane_free:
+                await asyncio.sleep(GATHER_S)  # a look costs as much for one alert as for many
 
     async def keep_leases(self) -> None:
         """Renew the leases of mails under way and measure what waits, until cancelled."""
@@ -134,6 +135,7 @@ class Mailer:
 
     def _ended(self, mail_id: str) -> None:
         del self._sending[mail_id]
+        self._is_lane_free = True
         self.news.set()
 
     async def _send(self, mail: Mail) -> None:

@@ -21,7 +21,7 @@ from log_service.archive.records import (
 from log_service.archive.repository import Amount
 from log_service.archive.spool_store import SpoolStore
 
-MAX_BATCHES_A_COMMIT = 32  # 32 x 512 record ids stay below SQLite's 32,766 parameters
+MAX_BATCHES_A_COMMIT = 32  # of at most 512 records each
 MAX_BATCHES_WAITING = 128
 FULL_RETRY_S = 5
 FILL_ALARM = 0.8

@@ -9,13 +9,20 @@ from typing import Any
 
 import httpx
 import pytest
+from fastapi import APIRouter
+from fastapi.routing import APIRoute
 
+from alert_service.alerts.endpoints import CALLS as ALERT_CALLS
+from alert_service.alerts.endpoints import internal as internal_alerts
 from alert_service.alerts.endpoints import router as shown_alerts
 from alert_service.main import SERVICE as ALERT_SERVICE
 from alert_service.settings import AlertSettings
 from common.app import Service, create_app
 from common.contracts.audit_records import AuditBatch, RecordKind
 from common.contracts.tokens import Scope
+from common.internal_door import InternalCall
+from log_service.archive.endpoints import CALLS as RECORD_CALLS
+from log_service.archive.endpoints import internal as internal_records
 from log_service.archive.endpoints import public as shown_records
 from log_service.main import SERVICE as LOG_SERVICE
 from tests.alert_factories import alert_body
@@ -198,8 +205,42 @@ class TestBothDoors:
         assert by_door == by_route
         assert [line["caller"] for line in by_door] == ["ai_service"]
 
+    async def test_say_alike_when_to_come_again(
+        self, tmp_path: Path, users: RunningUserService, bucket: Bucket
+    ) -> None:
+        found = []
+        body = AuditBatch(records=(make_record(1), make_record(2))).model_dump_json()
+        for name, service in (("door", LOG_SERVICE), ("route", replace(LOG_SERVICE, shortcuts=()))):
+            (tmp_path / name).mkdir()
+            settings = log_settings(tmp_path / name, users, bucket, spool_max_records=1)
+            token = users.fake.service_token(Scope.AUDIT_WRITE)
+            headers = {"Authorization": f"Bearer {token}", "Content-Type": "application/json"}
+            async with open_app(create_app(service, settings)) as client:
+                await is_ready(client)
+                await client.get("/v1/audit/days/2026-11-02", headers=headers)
+                answer = await client.post("/v1/internal/audit-records", content=body, headers=headers)
+            found.append(
+                (answer.status_code, {k: v for k, v in answer.headers.items() if k != "x-request-id"})
+            )
+
+        assert found[0] == found[1]
+        assert found[0][0] == 503
+        assert found[0][1]["retry-after"] == "5"
+
 
 class TestTheDoor:
+    @pytest.mark.parametrize(
+        ("router", "calls"), [(internal_records, RECORD_CALLS), (internal_alerts, ALERT_CALLS)]
+    )
+    def test_reads_the_model_of_the_route(self, router: APIRouter, calls: Mapping[str, InternalCall]) -> None:
+        bodies = {
+            route.path: route.body_field.field_info.annotation
+            for route in router.routes
+            if isinstance(route, APIRoute) and route.body_field is not None
+        }
+
+        assert {path: call.model for path, call in calls.items()}.items() <= bodies.items()
+
     async def test_answers_itself_what_is_plainly_good_and_nothing_else(
         self, kind: Kind, users: RunningUserService
     ) -> None:

@@ -230,16 +230,22 @@ class TestLogs:
         async with workers(folder, "--workers", "2") as running:
             await eventually(lambda: running.serving(2), timeout_s=60)
             before = await running.metric("tiny_hits_total")
-            for _ in range(60):
+            for _ in range(50):
                 await running.pids(calls=40)
             hits = await running.metric("tiny_hits_total")
-            code, printed = await running.stop()
+            assert running.process.stdout is not None
+            printed = b""
+            while (
+                printed.count(b'"request.answered"') < 2_000
+            ):  # the rest comes although nothing more is logged
+                printed += await running.process.stdout.read(1 << 16)
+            code, last = await running.stop()
 
-        said = [json.loads(line)["event"] for line in printed.splitlines()]
+        said = [json.loads(line) for line in (printed.decode() + last).splitlines()]
         assert before is not None
-        assert hits == before + 2_400
-        assert len(printed) > 400_000  # far more than a pipe holds
-        assert said.count("request.answered") >= 2_400
+        assert hits == before + 2_000
+        assert len(printed) > 300_000  # far more than a pipe holds
+        assert sum(line["event"] == "request.answered" for line in said) >= 2_000
         assert code == 0
 
 

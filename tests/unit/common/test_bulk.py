@@ -111,8 +111,30 @@ class TestBulkInsert:
 
         assert sorted(made) == sorted(SIZES)
 
+    def test_takes_columns_in_the_order_of_the_table_alone(self) -> None:
+        for columns in (["name", "kind"], ["kind", "nmae"]):
+            with pytest.raises(ValueError, match="in its order"):
+                BulkInsert(things, columns=columns)
+
 
 class TestBulkSelect:
+    def test_a_database_that_fails_at_a_later_row_is_the_error_sqlalchemy_would_raise(
+        self, connection: Connection
+    ) -> None:
+        def fail_late(weight: int) -> int:
+            if weight:
+                raise OSError("canary")
+            return weight
+
+        BulkInsert(things).run(connection, rows(3))
+        connection.connection.create_function("fail_late", 1, fail_late)
+        found = BulkSelect(
+            lambda names: select(func.fail_late(things.c.weight)).where(things.c.name.in_(names))
+        )
+
+        with pytest.raises(OperationalError):
+            found.run(connection, [name for _, name, _ in rows(3)])
+
     @pytest.mark.parametrize("size", [0, 1, 5, 129, 300])
     def test_finds_every_row_whatever_the_number_of_values(self, connection: Connection, size: int) -> None:
         BulkInsert(things).run(connection, rows(400))

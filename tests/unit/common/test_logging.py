@@ -1,16 +1,21 @@
+import asyncio
 import contextvars
 import io
 import json
 import logging
+import os
 import sys
+import threading
 from collections.abc import Iterator
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
 import pytest
 import structlog
 
-from common.logging import add_facts, configure_logging, start_request
+from common.log_output import unwaited_output
+from common.logging import _Later, _Lines, _lines, add_facts, configure_logging, start_request
 
 
 @pytest.fixture(autouse=True)
@@ -221,3 +226,72 @@ class TestFacts:
 
     def test_outside_a_request_go_nowhere(self) -> None:
         contextvars.Context().run(lambda: add_facts(outcome="approve"))
+
+
+class TestALineWithinALine:
+    def test_waits_for_nobody_and_comes_after_it(
+        self, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+    ) -> None:
+        """As when garbage is collected in the midst of writing, and what is collected has something to say."""
+        configure_logging(service="tiny", level="info", json_lines=True)
+        really_put, said = _lines._put, iter(["within"])
+
+        def put(text: str) -> None:
+            for event in said:
+                logging.getLogger("asyncio").error(event)
+                structlog.get_logger().info(event)
+            really_put(text)
+
+        monkeypatch.setattr(_lines, "_put", put)
+        thread = threading.Thread(target=lambda: structlog.get_logger().info("outer"), daemon=True)
+        thread.start()
+        thread.join(10)
+
+        assert not thread.is_alive()
+        events = [json.loads(line)["event"] for line in capsys.readouterr().out.splitlines()]
+        assert events == ["outer", "within", "within"]
+
+
+class TestAReaderThatStoodStill:
+    @pytest.fixture
+    def ends(self) -> Iterator[tuple[int, _Lines]]:
+        """A pipe's end to read from, and lines that go to the other one."""
+        reading, writing = os.pipe()
+        os.set_blocking(reading, False)
+        output = unwaited_output(writing)
+        assert output is not None
+        lines = _Lines()
+        lines._unwaited = (sys.stdout, output)
+        yield reading, lines
+        lines._unwaited = None
+        output.close()
+        for end in (reading, writing):
+            os.close(end)
+
+    @pytest.mark.parametrize("by", ["loop", "thread"])
+    async def test_gets_the_rest_although_nothing_more_is_logged(
+        self, ends: tuple[int, _Lines], by: str
+    ) -> None:
+        reading, lines = ends
+        text = "".join(f"{number:06d} {'x' * 93}\n" for number in range(2_000))
+        _Later.look()
+        if by == "loop":
+            lines.write(text)
+        else:
+            await asyncio.to_thread(lines.write, text)
+        found = b""
+        async with asyncio.timeout(20):
+            while len(found) < len(text):
+                with suppress(BlockingIOError):
+                    found += os.read(reading, 1 << 16)
+                await asyncio.sleep(0.01)
+
+        assert found.decode() == text
+
+
+class TestNoOutputAtAll:
+    def test_is_no_reason_to_fail(self, monkeypatch: pytest.MonkeyPatch) -> None:
+        monkeypatch.setattr(sys, "stdout", None)
+
+        configure_logging(service="tiny", level="info", json_lines=True)
+        structlog.get_logger().info("unheard")
