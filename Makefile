@@ -8,6 +8,7 @@ VENV := .venv
 PY := $(VENV)/bin/python
 PACKAGES := common ai_service user_service alert_service log_service external_apis_services local_stack assay bench
 PYTEST_ARGS ?=
+MEASURED := tests/unit tests/api tests/integration/assay
 ALONE := tests/e2e/test_overload.py tests/e2e/test_fault_matrix.py tests/e2e/test_store_faults.py
 LOCK_ARGS ?=
 
@@ -63,16 +64,16 @@ demo: setup ## Send thousands of simulated transactions through the real service
 operator: setup ## Print a token of an operator of the stack that runs (make run); EMAIL=... is another one
 	@$(PY) -m local_stack operator $(if $(EMAIL),--email "$(EMAIL)")
 
-# Coverage is that of unit and API tests: tracing whole stacks would make their services three times as slow as they
+# Coverage is that of tests that start no services: tracing whole stacks would make their services three times as slow as they
 # are. What counts how many payers are served has the cores to itself.
 .PHONY: test
 test: check ## Everything CI asks for: check, then every test, unit and API tests with branch coverage; JUNIT=folder keeps reports
 	@status=0; \
 	$(PY) -m pytest --numprocesses 2 --dist loadfile --cov --cov-report=term $(if $(JUNIT),--junit-xml="$(JUNIT)/parts.xml") \
-	  $(PYTEST_ARGS) tests/unit tests/api || status=$$?; \
+	  $(PYTEST_ARGS) $(MEASURED) || status=$$?; \
 	$(PY) -m pytest --numprocesses 1 $(if $(JUNIT),--junit-xml="$(JUNIT)/alone.xml") $(PYTEST_ARGS) $(ALONE) || status=$$?; \
 	$(PY) -m pytest --numprocesses 2 --dist loadfile --no-loadscope-reorder $(if $(JUNIT),--junit-xml="$(JUNIT)/whole.xml") \
-	  $(PYTEST_ARGS) $(ALONE:%=--ignore=%) tests/e2e tests/security tests/integration || status=$$?; \
+	  $(PYTEST_ARGS) $(ALONE:%=--ignore=%) $(MEASURED:%=--ignore=%) tests/e2e tests/security tests/integration || status=$$?; \
 	exit $$status
 
 .PHONY: test-security
