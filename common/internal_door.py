@@ -29,7 +29,10 @@ class InternalCall:
 
 
 class InternalDoor:
-    """Answers plainly good calls of the routes in `calls`, by path; everything else is left to `app`."""
+    """Answers plainly good calls of the routes in `calls`, by path; everything else is left to `app`.
+
+    Nobody is counted here: rate limits do not bound our own services.
+    """
 
     def __init__(self, app: ASGIApp, calls: Mapping[str, InternalCall]) -> None:
         self.app = app

@@ -18,9 +18,8 @@ from typing import Final
 from prometheus_client import Counter
 
 MAX_WAITING_BYTES: Final = 4_000_000
-WHOLE_BYTES: Final = (
-    select.PIPE_BUF
-)  # a pipe takes so much whole or not at all: such lines of several processes stay whole
+# a pipe takes so much whole or not at all: lines up to there stay whole, however many processes write them
+WHOLE_BYTES: Final = select.PIPE_BUF
 DROPPED = Counter("assay_log_lines_dropped_total", "Log lines that nobody took in time; the oldest go first.")
 _GONE: Final = frozenset({errno.EPIPE, errno.ECONNRESET, errno.ENOTCONN, errno.EBADF})
 Write = Callable[[bytes], int]
