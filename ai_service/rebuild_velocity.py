@@ -1,7 +1,8 @@
 """`python -m ai_service.rebuild_velocity`: counts the decisions of 30 days again, into Valkey.
 
-The services may run meanwhile. For the last few decisions of each institution nothing is known of its velocity for a
-moment; those are counted by the services afterwards.
+The services may run meanwhile; while one of them is at work on an institution's state, it is waited for. For the last
+few decisions of each institution nothing is known of its velocity for a moment; those are counted by the services
+afterwards.
 """
 
 import asyncio
@@ -16,7 +17,7 @@ from valkey.exceptions import ResponseError
 
 from ai_service.bootstrap import MIGRATIONS
 from ai_service.scoring import repository as decisions
-from ai_service.scoring.rebuilding import Rebuilding, RebuildInterruptedError, leased
+from ai_service.scoring.rebuilding import LEASE_MS, Rebuilding, RebuildInterruptedError, leased
 from ai_service.scoring.velocity_opening import shared_velocity
 from ai_service.settings import AiSettings
 from common.db import migrate, writing_engine
@@ -25,6 +26,8 @@ from common.settings import load_settings
 from common.valkey.calls import ValkeyAwayError, ValkeyCalls, open_shared
 from common.writer import DatabaseWriter
 
+PATIENCE_S = 1.5 * LEASE_MS / 1000
+"""Longer than a process that ended keeps its lease."""
 _COLUMNS = (
     TextColumn("{task.description}"),
     BarColumn(),
@@ -38,8 +41,10 @@ class RebuildFailedError(Exception):
     """The state of some institutions was not rebuilt; the message says what to do."""
 
 
-async def rebuild_velocity(settings: AiSettings, console: Console) -> int:
+async def rebuild_velocity(settings: AiSettings, console: Console, *, patience_s: float = PATIENCE_S) -> int:
     """Rebuild the state of every institution and return how many decisions were counted.
+
+    A state that another process is at work on is waited for, `patience_s` at most.
 
     Raises `RebuildFailedError`, and what Valkey and the database raise.
     """
@@ -53,19 +58,21 @@ async def rebuild_velocity(settings: AiSettings, console: Console) -> int:
                     "starts without VELOCITY_SNAPSHOT."
                 )
             await calls.call("PING")
-            return await _rebuild_all(calls, database, console)
+            return await _rebuild_all(calls, database, console, patience_s)
     finally:
         await database.close()
 
 
-async def _rebuild_all(calls: ValkeyCalls, database: DatabaseWriter, console: Console) -> int:
+async def _rebuild_all(
+    calls: ValkeyCalls, database: DatabaseWriter, console: Console, patience_s: float
+) -> int:
     velocity = shared_velocity(calls, reader=database, writer=database)
     rebuilding = Rebuilding(calls, velocity, database)
     counted, busy = 0, []
     with Progress(*_COLUMNS, console=console) as bar:
         for institution_id, last in (await database.run(decisions.last_sequences)).items():
             task = bar.add_task(institution_id, total=last)
-            async with leased(calls, velocity, institution_id) as lease:
+            async with leased(calls, velocity, institution_id, patience_s=patience_s) as lease:
                 if lease is None:
                     busy.append(institution_id)
                     continue
@@ -73,7 +80,7 @@ async def _rebuild_all(calls: ValkeyCalls, database: DatabaseWriter, console: Co
             bar.update(task, completed=last)
     if busy:
         raise RebuildFailedError(
-            f"Another process is looking after: {', '.join(busy)}. Try again in half a minute."
+            f"Another process is at work on: {', '.join(busy)}. Try again when it is done."
         )
     return counted
 

@@ -6,6 +6,7 @@ observe (a fence of some seconds: what is decided meanwhile is counted later), t
 
 import asyncio
 import secrets
+import time
 from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
 from contextlib import asynccontextmanager, suppress
 from dataclasses import dataclass
@@ -26,6 +27,7 @@ from common.valkey.calls import ValkeyAwayError, ValkeyCalls
 from common.writer import DatabaseWriter
 
 LEASE_MS = 30_000
+LOOK_AGAIN_S = 0.1
 FEW_DECISIONS = 200
 MAX_PASSES = 20
 SCAN_COUNT = 1000
@@ -59,13 +61,16 @@ class Lease:
 
 @asynccontextmanager
 async def leased(
-    calls: ValkeyCalls, velocity: SharedVelocity, institution_id: str
+    calls: ValkeyCalls, velocity: SharedVelocity, institution_id: str, *, patience_s: float = 0.0
 ) -> AsyncIterator[Lease | None]:
-    """Yield the lease of an institution's upkeep; None when another process has it."""
+    """Yield the lease of an institution's upkeep; None when another process has it for longer than `patience_s`."""
     lease = Lease(velocity, velocity.keys_of(institution_id).lease, secrets.token_hex(8).encode())
-    if await calls.call("SET", lease.key, lease.token, "NX", "PX", LEASE_MS) is None:
-        yield None
-        return
+    patient_until = time.monotonic() + patience_s
+    while await calls.call("SET", lease.key, lease.token, "NX", "PX", LEASE_MS) is None:
+        if time.monotonic() >= patient_until:
+            yield None
+            return
+        await asyncio.sleep(LOOK_AGAIN_S)
     try:
         yield lease
     finally:

@@ -13,7 +13,7 @@ from pydantic import SecretStr
 from rich.console import Console
 from sqlalchemy import create_engine, select
 
-from ai_service.rebuild_velocity import main, rebuild_velocity
+from ai_service.rebuild_velocity import RebuildFailedError, main, rebuild_velocity
 from ai_service.scoring.tables import decisions
 from ai_service.scoring.velocity_upkeep import check_memory
 from ai_service.settings import AiSettings
@@ -28,6 +28,7 @@ from tests.valkey import ValkeyServer, running_valkey
 from tests.waiting import eventually
 
 COUNT = '"count_by_customer_24h":'
+LEASE = "assay:{ins_test}:velocity:v1:lease"
 ENTITY_KEY = re.compile(rb"^.*?:v1:[0-9a-f]{8}:e", re.DOTALL)
 
 
@@ -310,6 +311,24 @@ class TestRebuild:
 
         assert rebuilt
         assert f"{COUNT}80.0" in targets.records[-1]["body"]
+
+    async def test_waits_for_another_process_that_is_at_work(
+        self, open_shared_ai: OpenAi, valkey_url: str, valkey_server: ValkeyServer, tmp_path: Path
+    ) -> None:
+        settings = rebuild_settings(tmp_path, valkey_url)
+        async with open_shared_ai(valkey_url=valkey_url) as ai:
+            await ai.score()
+        with valkey_server.client() as client:
+            client.set(LEASE, "of another process", px=60_000)
+
+            with pytest.raises(RebuildFailedError, match="at work on: ins_test"):
+                await rebuild_velocity(settings, Console(quiet=True), patience_s=0.3)
+
+            waiting = asyncio.create_task(rebuild_velocity(settings, Console(quiet=True)))
+            await asyncio.sleep(0.5)
+            assert not waiting.done()
+            client.delete(LEASE)
+        assert await waiting == 1
 
     @pytest.mark.parametrize(
         ("flags", "said"),
