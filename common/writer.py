@@ -47,6 +47,10 @@ class DatabaseWriter:
         self._jobs.put((job, loop, done))
         return await asyncio.shield(done)
 
+    async def settle(self) -> None:
+        """Wait until every job that was handed in before is done, also those whose callers went away."""
+        await self.run(lambda _connection: None)
+
     async def close(self) -> None:
         """Finish the jobs that were handed in, then end the thread."""
         self._closed = True

@@ -15,7 +15,7 @@ from local_stack.parts import stack_parts
 from local_stack.settings import GeoProvider, StackSettings, inherited_environment
 
 FIRST_OPERATOR = "operator@assay.example"
-COMMAND_TIMEOUT_S = 60
+COMMAND_TIMEOUT_S = 180
 
 
 def operator_token(settings: StackSettings, *, email: str) -> str:

@@ -15,14 +15,13 @@ from sqlalchemy.exc import OperationalError
 from sqlalchemy.util import await_only
 from sqlalchemy.util.concurrency import in_greenlet
 
-from tests.waiting import eventually
+from tests.waiting import PATIENCE_S, eventually
 from user_service.bootstrap import RELAYS
 
 Route = tuple[str, str]
 Ask = Callable[[], Awaitable[httpx.Response]]
 CHANGING = frozenset({"POST", "PUT", "PATCH", "DELETE"})
 HELD_S = 0.3
-TIMEOUT_S = 20
 
 
 class Commits:
@@ -50,9 +49,9 @@ class HeldCommits(Commits):
     def on_commit(self, connection: Connection) -> None:
         super().on_commit(connection)
         if in_greenlet():  # an asynchronous engine: it must not hold up the event loop
-            await_only(asyncio.to_thread(self._gate.wait, TIMEOUT_S))
+            await_only(asyncio.to_thread(self._gate.wait, PATIENCE_S))
         else:
-            self._gate.wait(TIMEOUT_S)
+            self._gate.wait(PATIENCE_S)
 
     def let_go(self) -> None:
         """Let all of them go, and those that follow."""
@@ -126,7 +125,7 @@ async def check_commit_comes_first(client: httpx.AsyncClient, ask: Ask) -> httpx
         await asyncio.wait({asked}, timeout=HELD_S)
         sent_before = list(sent)
         commits.let_go()
-        async with asyncio.timeout(TIMEOUT_S):
+        async with asyncio.timeout(PATIENCE_S):
             response = await asked
     assert commits.begun
     assert sent_before == []

@@ -12,6 +12,8 @@ from typing import Any
 
 from aiosmtpd.smtp import SMTP, AuthResult, Envelope, LoginPassword, Session
 
+from tests.waiting import PATIENCE_S
+
 
 @dataclass(frozen=True)
 class Received:
@@ -95,7 +97,7 @@ class MailServer:
             server.transport.abort()
         return reply
 
-    async def until(self, enough: Callable[[list[Received]], Any], *, timeout_s: float = 20) -> None:
+    async def until(self, enough: Callable[[list[Received]], Any], *, timeout_s: float = PATIENCE_S) -> None:
         """Wait until what was received is `enough`."""
         async with asyncio.timeout(timeout_s), self.arrived:
             await self.arrived.wait_for(lambda: enough(self.received))

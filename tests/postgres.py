@@ -23,10 +23,9 @@ import pytest
 from common.ids import new_id
 from common.row_security import EVERY_TENANT_SETTING, ON
 from tests.servers import free_port
+from tests.waiting import PATIENCE_S
 
 INITDB = ("-A", "trust", "--no-sync", "-E", "UTF8", "--locale=C")
-START_TIMEOUT_S = 30
-STOP_TIMEOUT_S = 15
 ROLE = "assay"
 SUPERUSER = "postgres"
 PATIENCE = "-c statement_timeout=60s"
@@ -47,7 +46,7 @@ class PostgresServer:
     def execute(self, statement: str, *, database: str = "postgres") -> None:
         """Run one statement outside a transaction as the superuser, in the server's own database."""
         url = self.url(database, role=SUPERUSER)
-        with psycopg.connect(url, autocommit=True, connect_timeout=2, options=PATIENCE) as connection:
+        with psycopg.connect(url, autocommit=True, connect_timeout=30, options=PATIENCE) as connection:
             connection.execute(statement.encode())
 
     def create_database(self, name: str) -> str:
@@ -152,7 +151,7 @@ def _started(installed: Path, folder: Path, port: int, options: tuple[str, ...])
     finally:
         process.send_signal(signal.SIGCONT)  # a test may have stopped it
         process.send_signal(signal.SIGINT)  # "fast": ends sessions instead of waiting for them
-        process.wait(STOP_TIMEOUT_S)
+        process.wait(PATIENCE_S)
 
 
 def _account() -> dict[str, Any]:
@@ -171,7 +170,7 @@ def _reachable(installed: Path, folder: Path) -> Path:
 
 
 def _wait(server: PostgresServer, log: Path) -> None:
-    deadline = time.monotonic() + START_TIMEOUT_S
+    deadline = time.monotonic() + PATIENCE_S
     while True:
         try:
             server.execute("SELECT 1")

@@ -12,7 +12,8 @@ from contextlib import contextmanager, suppress
 from pathlib import Path
 from ssl import PROTOCOL_TLS_SERVER, SSLContext, SSLError
 
-START_TIMEOUT_S = 10
+from tests.waiting import PATIENCE_S
+
 _TLS, _GSS = 80877103, 80877104  # what a client's first eight bytes ask for
 
 
@@ -25,11 +26,11 @@ def tls_in_front(port: int, *, certificate: Path, key: Path) -> Iterator[int]:
     thread = threading.Thread(target=front.run, daemon=True)
     thread.start()
     try:
-        assert front.is_open.wait(START_TIMEOUT_S)
+        assert front.is_open.wait(PATIENCE_S)
         yield front.port
     finally:
         front.stop()
-        thread.join(START_TIMEOUT_S)
+        thread.join(PATIENCE_S)
 
 
 class _Front:

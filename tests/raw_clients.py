@@ -7,7 +7,7 @@ from dataclasses import dataclass
 
 import orjson
 
-TIMEOUT_S = 10
+from tests.waiting import PATIENCE_S
 
 
 @dataclass(frozen=True)
@@ -47,7 +47,7 @@ class RawClient:
 
     async def answer(self) -> RawAnswer:
         """Return the next answer."""
-        async with asyncio.timeout(TIMEOUT_S):
+        async with asyncio.timeout(PATIENCE_S):
             head = await self._reader.readuntil(b"\r\n\r\n")
             first, *lines = head.decode("latin-1").rstrip().split("\r\n")
             headers = {name.lower(): value for name, _, value in (line.partition(": ") for line in lines)}
@@ -56,7 +56,7 @@ class RawClient:
 
     async def rest(self) -> bytes:
         """Return what still comes until the server closes."""
-        async with asyncio.timeout(TIMEOUT_S):
+        async with asyncio.timeout(PATIENCE_S):
             with suppress(ConnectionError):
                 return await self._reader.read()
         return b""

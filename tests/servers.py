@@ -9,7 +9,8 @@ from typing import Literal
 import uvicorn
 from starlette.types import ASGIApp
 
-START_TIMEOUT_S = 10
+from tests.waiting import PATIENCE_S
+
 FINISH_S = 1.0
 
 
@@ -73,7 +74,7 @@ async def serving(
     )
     server = _Server(config)
     task = asyncio.create_task(server.serve(sockets=[listener]))
-    async with asyncio.timeout(START_TIMEOUT_S):
+    async with asyncio.timeout(PATIENCE_S):
         while not server.started:
             if task.done():
                 task.result()

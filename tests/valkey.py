@@ -15,9 +15,7 @@ from valkey import Valkey
 from valkey.exceptions import ConnectionError as NotConnectedError
 
 from tests.servers import free_port
-
-START_TIMEOUT_S = 15
-STOP_TIMEOUT_S = 10
+from tests.waiting import PATIENCE_S
 
 
 @dataclass(frozen=True)
@@ -34,7 +32,7 @@ class ValkeyServer:
 
     def client(self) -> Valkey:
         """Return a client of the test's own."""
-        return Valkey(port=self.port, socket_timeout=5)
+        return Valkey(port=self.port, socket_timeout=30)
 
 
 @pytest.fixture(scope="session")
@@ -80,7 +78,7 @@ def running_valkey(*options: str, port: int | None = None) -> Iterator[ValkeySer
             yield server
         finally:
             process.terminate()
-            process.wait(STOP_TIMEOUT_S)
+            process.wait(PATIENCE_S)
     finally:
         shutil.rmtree(folder)
 
@@ -94,7 +92,7 @@ def _binary() -> Path:
 
 
 def _until_it_answers(server: ValkeyServer) -> None:
-    deadline = time.monotonic() + START_TIMEOUT_S
+    deadline = time.monotonic() + PATIENCE_S
     while True:
         try:
             with server.client() as client:

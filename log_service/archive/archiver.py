@@ -108,6 +108,7 @@ class Archiver:
         """Seal everything and store as much as `timeout_s` and the archive allow; the rest stays in the spool."""
         try:
             async with asyncio.timeout(timeout_s):
+                await self.writer.settle()  # an object whose sealing was cancelled is decided all the same
                 await self.ownership.confirm()
                 await self._seal(least=1)
                 while attempts := await self.store_some(self.concurrency):

@@ -16,12 +16,12 @@ from local_stack.files import StackFiles
 from local_stack.parts import ACCESS_KEY_ID, BUCKET, SECRET_ACCESS_KEY
 from local_stack.settings import GeoProvider
 from local_stack.stack import Stack, owned_stack
-from tests.e2e.stacks import as_environment, stack_settings
+from tests.e2e.stacks import as_environment, stack_settings, unhurried
 from tests.faults.sources import Sources
 from tests.models import save_test_model
 from tests.postgres import PostgresServer
 
-COMMAND_TIMEOUT_S = 120
+COMMAND_TIMEOUT_S = 300
 
 
 @dataclass(frozen=True)
@@ -67,7 +67,7 @@ def databases_on(server: PostgresServer) -> Iterator[dict[str, str]]:
 @contextmanager
 def owned(place: Place) -> Iterator[Stack]:
     """Yield the stack of `place`; nothing of it is started yet."""
-    with owned_stack(stack_settings(place.var), geoip_provider=GeoProvider.MOCK) as stack:
+    with unhurried(), owned_stack(stack_settings(place.var), geoip_provider=GeoProvider.MOCK) as stack:
         stack.parts = tuple(
             replace(part, environment={**part.environment, "DATABASE_URL": place.url(part.name)})
             if part.name in DATABASES

@@ -19,7 +19,8 @@ from local_stack.settings import GeoProvider, StackSettings, Stores, inherited_e
 from local_stack.stack import Stack, owned_stack
 from tests.models import save_test_model
 
-COMMAND_TIMEOUT_S = 60
+COMMAND_TIMEOUT_S = 180
+UNHURRIED_MS = "5000"
 PORTS_EACH = 3_000
 # processes that run tests side by side take theirs from ranges of their own: a port is free until somebody binds it
 FIRST_PORT = 20_000 + PORTS_EACH * int(os.environ.get("PYTEST_XDIST_WORKER", "gw0").removeprefix("gw"))
@@ -59,6 +60,14 @@ def as_environment(settings: StackSettings) -> dict[str, str]:
         for name, value in settings.model_dump(mode="json").items()
         if name in {*PORT_SETTINGS, "var_dir", "stores"}
     }
+
+
+@contextmanager
+def unhurried() -> Iterator[None]:
+    """Let payers of the stacks inside wait long: what is answered is looked at, on however busy a machine."""
+    with pytest.MonkeyPatch.context() as environment:
+        environment.setenv("DEADLINE_MS", UNHURRIED_MS)
+        yield
 
 
 @contextmanager

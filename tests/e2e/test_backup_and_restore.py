@@ -17,7 +17,7 @@ from tests.faults.evidence import Scope, waiting
 from tests.faults.history import Attempt, Wanted
 from tests.faults.load import Load, Mix
 from tests.postgres import PostgresServer
-from tests.waiting import eventually
+from tests.waiting import PATIENCE_S, eventually
 
 RATE = 30.0
 SENDING_S = 4.0
@@ -50,6 +50,7 @@ def registered(stack: Stack, name: str) -> Bank:
         json={"name": "checkout", "scopes": ["score:write", "decisions:read"]},
         headers={"Authorization": f"Bearer {token}"},
         trust_env=False,
+        timeout=PATIENCE_S,
     )
     assert made.status_code == 201, made.text
     return Bank(login, token, made.json()["key"])
@@ -75,7 +76,7 @@ async def replayed(stack: Stack, attempts: Sequence[Attempt], **headers: str) ->
     """Send the first request of each transaction once more."""
     bodies = {each.transaction_id: each.body for each in attempts if each.wanted is Wanted.DECISION}
     async with httpx.AsyncClient(
-        base_url=stack.url("ai_service"), headers=headers, trust_env=False, timeout=10
+        base_url=stack.url("ai_service"), headers=headers, trust_env=False, timeout=PATIENCE_S
     ) as client:
         return [
             await client.post("/v1/score", content=body, headers={"Content-Type": "application/json"})

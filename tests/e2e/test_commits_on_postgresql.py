@@ -15,9 +15,8 @@ from tests.faults.databases import connected
 from tests.faults.evidence import waiting
 from tests.faults.stack import Caller, FaultyStack, faulty_stack
 from tests.models import FRAUD
-from tests.waiting import eventually
+from tests.waiting import PATIENCE_S, eventually
 
-TIMEOUT_S = 20.0
 HELD_S = 1.0
 PROBLEM = "application/problem+json"
 
@@ -71,7 +70,7 @@ class Asker:
     async def _post(
         self, service: str, path: str, body: dict[str, object], headers: dict[str, str]
     ) -> httpx.Response:
-        async with httpx.AsyncClient(timeout=TIMEOUT_S, trust_env=False, headers=headers) as client:
+        async with httpx.AsyncClient(timeout=PATIENCE_S, trust_env=False, headers=headers) as client:
             return await client.post(self._stack.url(service) + path, json=body)
 
     async def until_scored(self, body: dict[str, object]) -> httpx.Response:
@@ -79,7 +78,7 @@ class Asker:
             answer = await self.score(body)
             return answer if answer.status_code == 200 else None
 
-        found = await eventually(scored, timeout_s=TIMEOUT_S)
+        found = await eventually(scored, timeout_s=PATIENCE_S)
         assert found is not None
         return found
 

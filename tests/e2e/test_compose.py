@@ -29,13 +29,13 @@ from local_stack.sender import Sender
 from local_stack.settings import LOOPBACK, GeoProvider, StackSettings
 from local_stack.stack import Stack, owned_stack
 from local_stack.tally import alert_id
-from tests.e2e.stacks import stack_settings
+from tests.e2e.stacks import stack_settings, unhurried
 from tests.factories import make_transaction
 from tests.models import FINE, FRAUD, save_test_model
 from tests.postgres import PostgresServer, seeing_all
 from tests.postgres_tls import tls_in_front
 from tests.valkey import ValkeyServer, running_valkey
-from tests.waiting import eventually
+from tests.waiting import PATIENCE_S, eventually
 
 COMPOSE: dict[str, Any] = yaml.safe_load((PROJECT / "docker-compose.yml").read_text())
 SERVICES = ("user_service", "external_apis_services", "log_service", "alert_service", "ai_service")
@@ -127,7 +127,7 @@ def stack(tmp_path: Path, postgres_server: PostgresServer, servers: Servers) -> 
     for database in databases:
         postgres_server.create_database(database)
     save_test_model(StackFiles(settings.var_dir).models)
-    with owned_stack(settings, geoip_provider=GeoProvider.MOCK) as stack:
+    with unhurried(), owned_stack(settings, geoip_provider=GeoProvider.MOCK) as stack:
         beside = [part for part in stack.parts if part.name in {"object_store", "mailbox"}]
         stack.parts = (*beside, *(compose_part(name, settings, servers) for name in SERVICES))
         stack.start()
@@ -153,7 +153,9 @@ async def registered(stack: Stack) -> Login:
         found = re.search(r"reg_\w+\.[0-9a-f]{64}", "\n".join(text or "" for text in texts))
         return found and found[0]
 
-    async with httpx.AsyncClient(base_url=stack.url("user_service"), trust_env=False) as client:
+    async with httpx.AsyncClient(
+        base_url=stack.url("user_service"), trust_env=False, timeout=PATIENCE_S
+    ) as client:
         asked = await client.post("/v1/institutions", json=body)
         assert asked.status_code == 202, asked.text
         mailed = await eventually(token, timeout_s=30)
@@ -189,7 +191,7 @@ class TestCompose:
             alert_id(answer.scored.decision_id) for answer in answers if answer.acknowledgement.flagged
         }
         assert len(flagged) >= PAYMENTS // 10
-        with psycopg.connect(seeing_all(postgres_server.url("ai_service")), connect_timeout=5) as connection:
+        with psycopg.connect(seeing_all(postgres_server.url("ai_service")), connect_timeout=30) as connection:
             assert {row[0] for row in connection.execute("SELECT decision_id FROM decisions")} == decided
         store = stack.url("object_store")
         with closing(Evidence(stack.files, login, object_store_url=store)) as evidence:

@@ -16,9 +16,10 @@ from local_stack.child import PROJECT
 from local_stack.files import StackFiles
 from local_stack.ownership import RunningStack, is_owned
 from local_stack.settings import StackSettings, Stores
-from tests.e2e.stacks import BOTH_SETS, as_environment, stack_settings
+from tests.e2e.stacks import BOTH_SETS, UNHURRIED_MS, as_environment, stack_settings
+from tests.waiting import PATIENCE_S
 
-COMMAND_TIMEOUT_S = 240
+COMMAND_TIMEOUT_S = 600
 LAST_WORDS_OF_THE_STATUS = "Ctrl-C stops everything"
 PAYMENTS = 1000
 OUTCOMES = ("approve", "challenge", "review", "decline")
@@ -43,7 +44,13 @@ def settings(tmp_path_factory: pytest.TempPathFactory, stores: Stores) -> StackS
 
 
 def command(settings: StackSettings, *arguments: str, **more: str) -> tuple[Sequence[str], dict[str, str]]:
-    chosen = {**as_environment(settings), "GEOIP_PROVIDER": "mock", "COLUMNS": "120", **more}
+    chosen = {
+        **as_environment(settings),
+        "GEOIP_PROVIDER": "mock",
+        "COLUMNS": "120",
+        "DEADLINE_MS": UNHURRIED_MS,
+        **more,
+    }
     environment = {name: value for name, value in os.environ.items() if name.lower() != "no_proxy"} | chosen
     return [sys.executable, "-m", "local_stack", *arguments], environment
 
@@ -91,7 +98,7 @@ def parts(settings: StackSettings) -> RunningStack:
 
 
 def is_listening(url: str) -> bool:
-    with httpx.Client(trust_env=False) as client:
+    with httpx.Client(trust_env=False, timeout=PATIENCE_S) as client:
         try:
             client.get(url)
         except httpx.TransportError:

@@ -19,6 +19,7 @@ from local_stack.child import PROJECT
 from local_stack.settings import StackSettings
 from local_stack.stack import Stack
 from tests.e2e.stacks import as_environment, stack_as_everybody_has_it
+from tests.waiting import PATIENCE_S
 
 PAGE = (Path(__file__).parents[2] / "docs" / "identity.md").read_text()
 BLOCKS = re.findall(r"^## (.*?)$|```bash\n(.*?)```", PAGE, re.DOTALL | re.MULTILINE)
@@ -147,7 +148,9 @@ class TestOperator:
 
         people = [
             httpx.get(
-                stack.url("user_service") + "/v1/users/me", headers={"Authorization": f"Bearer {token}"}
+                stack.url("user_service") + "/v1/users/me",
+                headers={"Authorization": f"Bearer {token}"},
+                timeout=PATIENCE_S,
             )
             for token in tokens
         ]
@@ -170,7 +173,9 @@ class TestMails:
     def test_the_request_in_a_mail_is_ready_to_be_sent(self, stack: Stack) -> None:
         users = stack.url("user_service")
         login = register_sandbox(users, name="Pier Bank")
-        httpx.post(f"{users}/v1/auth/password-resets", json={"email": login.email}).raise_for_status()
+        httpx.post(
+            f"{users}/v1/auth/password-resets", json={"email": login.email}, timeout=PATIENCE_S
+        ).raise_for_status()
         shown = run(stack, adapted(MAIL_FUNCTION, stack.settings) + f"mail {login.email} password").stdout
         command = re.findall(r"^curl .*?\n\s*$", shown, re.DOTALL | re.MULTILINE)[0].strip()
 

@@ -16,6 +16,7 @@ from tests.faults.check_history import check_history
 from tests.faults.databases import connected
 from tests.models import FINE
 from tests.postgres import PostgresServer
+from tests.waiting import PATIENCE_S
 
 
 def velocity_of(place: Place, stack: Stack, body: dict[str, object], api_key: str) -> dict[str, object]:
@@ -25,7 +26,7 @@ def velocity_of(place: Place, stack: Stack, body: dict[str, object], api_key: st
         json=body,
         headers={"X-API-Key": api_key},
         trust_env=False,
-        timeout=20,
+        timeout=PATIENCE_S,
     )
     assert answer.status_code == 200, answer.text
     with connected(place.url("ai_service")) as connection:

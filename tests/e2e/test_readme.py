@@ -11,7 +11,8 @@ import pytest
 
 from local_stack.demo import PAYMENTS
 from local_stack.settings import StackSettings
-from tests.e2e.stacks import running_stack
+from tests.e2e.stacks import running_stack, unhurried
+from tests.waiting import PATIENCE_S
 
 README = (Path(__file__).parents[2] / "README.md").read_text()
 COMMANDS = re.findall(r"```bash\n(curl .*?)```", README, re.DOTALL)
@@ -26,12 +27,12 @@ def run(command: str, settings: StackSettings, *, token: str = "") -> httpx.Resp
     headers = dict(words[i + 1].split(": ", 1) for i, word in enumerate(words) if word == "-H")
     body = words[words.index("-d") + 1]
     url = next(word for word in words if word.startswith("http"))
-    return httpx.post(url, headers=headers, content=body, timeout=10)
+    return httpx.post(url, headers=headers, content=body, timeout=PATIENCE_S)
 
 
 @pytest.fixture(scope="module")
 def replies(tmp_path_factory: pytest.TempPathFactory) -> list[httpx.Response]:
-    with running_stack(tmp_path_factory.mktemp("readme") / "var") as stack:
+    with unhurried(), running_stack(tmp_path_factory.mktemp("readme") / "var") as stack:
         registered = run(COMMANDS[0], stack.settings)
         token = registered.json()["tokens"]["access_token"]
         return [registered, *(run(command, stack.settings, token=token) for command in COMMANDS[1:])]

@@ -10,6 +10,7 @@ import pytest
 from local_stack.accounts import access_token, register_sandbox
 from local_stack.stack import Stack
 from tests.e2e.stacks import run_on_machine, stack_as_everybody_has_it
+from tests.waiting import PATIENCE_S
 
 WITHIN_S = 60.0
 EVERY_S = 0.5
@@ -125,8 +126,8 @@ class TestRightsThatAreTakenAway:
     def test_end_in_every_service_within_a_minute(self, stack: Stack) -> None:
         users = stack.url("user_service")
         with (
-            httpx.Client(timeout=10, trust_env=False) as client,
-            httpx.Client(base_url=users, timeout=10, trust_env=False) as at_users,
+            httpx.Client(timeout=PATIENCE_S, trust_env=False) as client,
+            httpx.Client(base_url=users, timeout=PATIENCE_S, trust_env=False) as at_users,
         ):
             asker = Asker(stack, client)
             rights = make_rights(People(stack, at_users))

@@ -22,6 +22,7 @@ from local_stack.stack import Stack
 from tests.e2e.stacks import run_on_machine, stack_as_everybody_has_it
 from tests.factories import make_transaction
 from tests.models import FINE, FRAUD
+from tests.waiting import PATIENCE_S
 
 COMMAND = "user_service.rotate_signing_key"
 WITHIN_S = 60.0
@@ -133,7 +134,7 @@ class Customer:
 @pytest.fixture
 def customer(stack: Stack) -> Iterator[Customer]:
     login = register_sandbox(stack.url("user_service"), name="Harbour Payments")
-    with httpx.Client(timeout=10, trust_env=False) as client:
+    with httpx.Client(timeout=PATIENCE_S, trust_env=False) as client:
         customer = Customer(stack, client, login)
         customer.make_key()
         assert customer.pay() is not None
@@ -146,7 +147,10 @@ def bearer(token: str) -> dict[str, str]:
 
 def three_minutes_pass(stack: Stack) -> None:
     """Let the newest key sign from now on, as it does three minutes after it was made."""
-    with closing(sqlite3.connect(stack.files.database("user_service"), timeout=5)) as connection, connection:
+    with (
+        closing(sqlite3.connect(stack.files.database("user_service"), timeout=PATIENCE_S)) as connection,
+        connection,
+    ):
         newest = "(SELECT max(generation) FROM signing_keys)"
         moved = connection.execute(
             f"UPDATE signing_keys SET signs_from_ms = ? WHERE generation = {newest} AND signs_from_ms > ?",  # noqa: S608

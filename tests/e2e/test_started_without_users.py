@@ -10,7 +10,7 @@ import pytest
 from common.clock import utc_now
 from local_stack.accounts import access_token, register_sandbox
 from local_stack.stack import Stack
-from tests.e2e.stacks import running_stack
+from tests.e2e.stacks import running_stack, unhurried
 from tests.factories import make_transaction
 from tests.models import FINE
 
@@ -22,13 +22,13 @@ Headers = dict[str, str]
 
 @pytest.fixture
 def stack(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Stack]:
-    with running_stack(tmp_path_factory.mktemp("stack") / "var") as running:
+    with unhurried(), running_stack(tmp_path_factory.mktemp("stack") / "var") as running:
         yield running
 
 
 @pytest.fixture
 def client() -> Iterator[httpx.Client]:
-    with httpx.Client(timeout=10, trust_env=False) as client:
+    with httpx.Client(timeout=PATIENCE_S, trust_env=False) as client:
         yield client
 
 

@@ -18,10 +18,9 @@ from tests.e2e.stacks import running_stack
 from tests.factories import transaction_body
 from tests.faults.databases import connected
 from tests.models import FINE
-from tests.waiting import eventually
+from tests.waiting import PATIENCE_S, eventually
 
 BEFORE = 6
-TIMEOUT_S = 20.0
 KNOWN_AGAIN_WITHIN_S = 60.0
 
 
@@ -53,13 +52,13 @@ class Customer:
             payment_method=None,
             ip_address=None,
         )
-        async with httpx.AsyncClient(timeout=TIMEOUT_S, trust_env=False, headers=self._headers) as client:
+        async with httpx.AsyncClient(timeout=PATIENCE_S, trust_env=False, headers=self._headers) as client:
 
             async def scored() -> httpx.Response | None:
                 answer = await client.post(self._stack.url("ai_service") + "/v1/score", json=body)
                 return answer if answer.status_code == 200 else None
 
-            answer = await eventually(scored, timeout_s=TIMEOUT_S)
+            answer = await eventually(scored, timeout_s=PATIENCE_S)
         assert answer is not None
         self.payments += 1
         if "velocity" in answer.json()["degraded"]:

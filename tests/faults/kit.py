@@ -17,9 +17,9 @@ from local_stack.mailbox.store import MailStore
 from tests.faults.faults import PASS, Fault
 from tests.faults.proxy import FaultProxy
 from tests.faults.smtp import MailFaults, misbehaving_mail_server
+from tests.waiting import PATIENCE_S
 
 PROJECT = Path(__file__).resolve().parents[2]
-STOP_S = 10.0
 
 
 @dataclass(frozen=True)
@@ -97,7 +97,7 @@ def fault_kit(routes: list[Route], *, mails: Path, smtp_port: int) -> Iterator[F
             assert process.stdin is not None
             process.stdin.close()
             try:
-                process.wait(STOP_S)
+                process.wait(PATIENCE_S)
             except subprocess.TimeoutExpired:
                 process.kill()
 

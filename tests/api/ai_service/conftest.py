@@ -112,6 +112,7 @@ async def open_ai(
                     "deadline_ms": 5000,
                     "geoip_timeout_ms": 1000,
                     "delivery_timeout_ms": 2000,
+                    "valkey_timeout_ms": 1000,
                     "log_level": "error",
                     **changes,
                 }

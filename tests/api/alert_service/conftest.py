@@ -28,7 +28,7 @@ from tests.asgi import open_app
 from tests.conftest import RunningUserService
 from tests.factories import SANDBOX
 from tests.mail_server import MailServer, mail_server
-from tests.waiting import eventually
+from tests.waiting import PATIENCE_S, eventually
 
 OpenAlerts = Callable[..., AbstractAsyncContextManager["Alerts"]]
 
@@ -77,7 +77,9 @@ class Alerts:
         lines = (await self.client.get("/metrics")).text.splitlines()
         return next((float(line.rpartition(" ")[2]) for line in lines if line.startswith(sample + " ")), 0.0)
 
-    async def until_state(self, alert_id: str, state: str, *, timeout_s: float = 20) -> dict[str, Any]:
+    async def until_state(
+        self, alert_id: str, state: str, *, timeout_s: float = PATIENCE_S
+    ) -> dict[str, Any]:
         """Wait until the alert's notification has `state` and return it."""
         return await eventually(
             lambda: self._notification(alert_id, lambda found: found["state"] == state), timeout_s=timeout_s

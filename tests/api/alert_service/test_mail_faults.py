@@ -11,9 +11,8 @@ import pytest
 from tests.alert_factories import alert_body
 from tests.api.alert_service.conftest import Alerts, OpenAlerts
 from tests.mail_server import MailServer
-from tests.waiting import eventually
+from tests.waiting import PATIENCE_S, eventually
 
-TIMEOUT_S = 20
 SHORT_S = 0.3
 GOOD = {
     "greeting": b"220 mail.test\r\n",
@@ -172,7 +171,7 @@ class TestTooMuch:
             await alerts.raise_alerts(alert_body())
 
             found = await alerts.until_failed("alr_1")
-            async with asyncio.timeout(TIMEOUT_S):
+            async with asyncio.timeout(PATIENCE_S):
                 await server.hung_up.wait()
 
         assert found["state"] == "pending"

@@ -15,8 +15,7 @@ from sqlalchemy import event, text
 from common.db import Database, SessionDep
 from common.errors import NotFoundError, PlatformError
 from tests.api.common.conftest import CANARY, Tiny, assert_problem
-
-TIMEOUT_S = 10
+from tests.waiting import PATIENCE_S
 
 
 class KeptError(PlatformError):
@@ -136,7 +135,7 @@ class TestCommit:
         done, _ = await asyncio.wait([waiting], timeout=0.2)
         other.execute("ROLLBACK")
 
-        async with asyncio.timeout(TIMEOUT_S):
+        async with asyncio.timeout(PATIENCE_S):
             response = await waiting
 
         assert not done

@@ -13,8 +13,7 @@ from common.middleware import RequestMiddleware
 from common.settings import ServiceSettings
 from tests.api.common.conftest import BODY_LIMIT, CANARY, Tiny, assert_problem
 from tests.servers import serving
-
-TIMEOUT_S = 10
+from tests.waiting import PATIENCE_S
 
 
 class TestRequestId:
@@ -227,7 +226,10 @@ class TestBodyLimit:
 
     async def test_is_as_high_as_the_service_sets_it(self) -> None:
         settings = ServiceSettings(max_body_bytes=1024, _env_file=None)
-        async with serving_app(Tiny(), settings) as base_url, httpx.AsyncClient(base_url=base_url) as client:
+        async with (
+            serving_app(Tiny(), settings) as base_url,
+            httpx.AsyncClient(base_url=base_url, timeout=PATIENCE_S) as client,
+        ):
             taken = await client.post("/v1/length", content=b"a" * 1024)
             refused = await client.post("/v1/length", content=b"a" * 1025)
 
@@ -258,7 +260,7 @@ async def talk(base_url: str, *pieces: bytes) -> bytes:
     host, _, port = base_url.removeprefix("http://").partition(":")
     reader, writer = await asyncio.open_connection(host, int(port))
     try:
-        async with asyncio.timeout(TIMEOUT_S):
+        async with asyncio.timeout(PATIENCE_S):
             for piece in pieces:
                 writer.write(piece)
                 await writer.drain()
@@ -293,13 +295,13 @@ class TestOverARealServer:
             for _ in range(4):
                 yield b"a" * 512
 
-        async with httpx.AsyncClient(base_url=base_url) as client:
+        async with httpx.AsyncClient(base_url=base_url, timeout=PATIENCE_S) as client:
             response = await client.post("/v1/length", content=pieces())
 
         assert response.json() == {"length": 2048}
 
     async def test_an_answer_that_fails_halfway_is_cut_off_and_not_completed(self, base_url: str) -> None:
-        async with httpx.AsyncClient(base_url=base_url) as client:
+        async with httpx.AsyncClient(base_url=base_url, timeout=PATIENCE_S) as client:
             with pytest.raises(httpx.RemoteProtocolError):
                 await client.get("/v1/half")
             again = await client.get("/v1/things/5")
@@ -307,7 +309,7 @@ class TestOverARealServer:
         assert again.status_code == 200
 
     async def test_an_unexpected_failure_is_a_problem_here_too(self, base_url: str) -> None:
-        async with httpx.AsyncClient(base_url=base_url) as client:
+        async with httpx.AsyncClient(base_url=base_url, timeout=PATIENCE_S) as client:
             response = await client.get("/v1/errors/unexpected")
 
         assert_problem(response, 500, "internal")
@@ -378,7 +380,10 @@ class TestDisconnect:
         await writer.drain()
         writer.close()
         await writer.wait_closed()
-        async with httpx.AsyncClient(base_url=base_url) as client, asyncio.timeout(TIMEOUT_S):
+        async with (
+            httpx.AsyncClient(base_url=base_url, timeout=PATIENCE_S) as client,
+            asyncio.timeout(PATIENCE_S),
+        ):
             response = await client.get("/v1/things/5")
             printed = capsys.readouterr().out
             while '"status":499' not in printed:

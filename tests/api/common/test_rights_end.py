@@ -24,7 +24,7 @@ from common.tenancy import of_every_tenant, of_tenant
 from tests.api.common.conftest import Tiny
 from tests.asgi import open_app
 from tests.servers import serving
-from tests.waiting import eventually
+from tests.waiting import PATIENCE_S, eventually
 from user_service.access_changes.noting import Subject, note_change
 from user_service.institutions.tables import InstitutionRow
 from user_service.main import SERVICE
@@ -119,7 +119,7 @@ async def world(tmp_path: Path) -> AsyncIterator[World]:
             open_app(
                 create_app(Tiny(state={"token_verifier": calls.verifier}, routers=[guarded()]).service, own)
             ) as other,
-            httpx.AsyncClient(base_url=url, trust_env=False) as users,
+            httpx.AsyncClient(base_url=url, trust_env=False, timeout=PATIENCE_S) as users,
         ):
             await eventually(calls.keys_loaded)
             await eventually(calls.access_known)

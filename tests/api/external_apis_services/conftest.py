@@ -15,8 +15,7 @@ from external_apis_services.settings import ExternalApisSettings, GeoProviderNam
 from tests.asgi import open_app
 from tests.conftest import RunningUserService
 from tests.fakes import FakeUserService
-
-READY_TIMEOUT_S = 10
+from tests.waiting import PATIENCE_S
 
 
 @dataclass(frozen=True)
@@ -42,7 +41,7 @@ def start(users: RunningUserService) -> Start:
     async def running(**changes: object) -> AsyncIterator[RunningService]:
         values = {"geoip_provider": GeoProviderName.MOCK, "user_service_url": users.url, **changes}
         async with open_app(create_app(SERVICE, ExternalApisSettings.model_validate(values))) as client:
-            async with asyncio.timeout(READY_TIMEOUT_S):
+            async with asyncio.timeout(PATIENCE_S):
                 while (await client.get("/ready")).status_code != 200:  # noqa: ASYNC110 - readiness is asked for
                     await asyncio.sleep(0.01)
             yield RunningService(client, users.fake)

@@ -1,8 +1,7 @@
 """A real log_service and an S3 server with objects on disk, for the tests of this service."""
 
-import asyncio
 import threading
-from collections.abc import AsyncIterator, Awaitable, Callable, Iterator, Sequence
+from collections.abc import AsyncIterator, Iterator, Sequence
 from contextlib import asynccontextmanager, contextmanager
 from dataclasses import dataclass
 from datetime import UTC, datetime
@@ -24,11 +23,11 @@ from log_service.main import SERVICE
 from log_service.settings import AddressingStyle, LogSettings
 from tests.asgi import open_app
 from tests.conftest import RunningUserService
+from tests.waiting import eventually
 
 BUCKET = "audit-test"
 NEVER_S = 60.0  # an interval no test lives to see
 AT_ONCE_S = 0.02
-WAIT_S = 20.0
 DAY = "2026-11-02"
 BANK = Institution(institution_id="ins_bank", mode=InstitutionMode.SANDBOX, base_currency="EUR")
 RIVAL = Institution(institution_id="ins_rival", mode=InstitutionMode.SANDBOX, base_currency="EUR")
@@ -217,10 +216,3 @@ async def open_log_service(
 
         await eventually(is_ready)
         yield RunningLogService(client, users)
-
-
-async def eventually(holds: Callable[[], Awaitable[bool]]) -> None:
-    """Wait until `holds` answers true; raises `TimeoutError`."""
-    async with asyncio.timeout(WAIT_S):
-        while not await holds():  # noqa: ASYNC110 - what is waited for lives in another process
-            await asyncio.sleep(0.02)

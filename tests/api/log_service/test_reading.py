@@ -20,13 +20,13 @@ from tests.api.log_service.harness import (
     RIVAL,
     Bucket,
     RunningLogService,
-    eventually,
     log_settings,
     make_record,
     make_records,
     open_log_service,
 )
 from tests.conftest import RunningUserService
+from tests.waiting import eventually
 
 LIVE_BANK = Institution(
     institution_id=BANK.institution_id, mode=InstitutionMode.LIVE, base_currency=BANK.base_currency

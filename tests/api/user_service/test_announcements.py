@@ -14,17 +14,16 @@ from common.valkey.messages import MISSED, Subscription
 from tests.api.user_service.conftest import Admin, register
 from tests.asgi import open_app_apart
 from tests.valkey import ValkeyServer
+from tests.waiting import PATIENCE_S
 from user_service.main import SERVICE
 from user_service.settings import UserSettings
-
-TIMEOUT_S = 10
 
 
 @pytest.fixture
 async def heard(valkey_url: str) -> AsyncIterator[Subscription]:
     async with open_valkey(SecretStr(valkey_url), timeout_s=2) as calls:
         subscription = calls.messages.subscribe(ANNOUNCEMENTS)
-        async with asyncio.timeout(TIMEOUT_S):
+        async with asyncio.timeout(PATIENCE_S):
             assert await anext(subscription) is MISSED
         yield subscription
 
@@ -46,7 +45,7 @@ async def admin(client: httpx.AsyncClient, heard: Subscription) -> Admin:
 
 
 async def next_of(heard: Subscription) -> object:
-    async with asyncio.timeout(TIMEOUT_S):
+    async with asyncio.timeout(PATIENCE_S):
         return await anext(heard)
 
 

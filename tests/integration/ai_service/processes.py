@@ -17,9 +17,7 @@ from tests.factories import SANDBOX, transaction_body
 from tests.fakes import institution_access
 from tests.integration.log_service.processes import ROOT, Process, started
 from tests.servers import free_port
-from tests.waiting import eventually
-
-TIMEOUT_S = 60
+from tests.waiting import PATIENCE_S, eventually
 
 
 @dataclass
@@ -44,7 +42,7 @@ class Workers:
 
     async def get(self, path: str) -> httpx.Response:
         """Get `path` over a new connection, so by whichever process."""
-        async with httpx.AsyncClient(base_url=self.url, timeout=TIMEOUT_S, trust_env=False) as client:
+        async with httpx.AsyncClient(base_url=self.url, timeout=PATIENCE_S, trust_env=False) as client:
             return await client.get(path)
 
     async def metric(self, name: str) -> float:
@@ -63,7 +61,7 @@ class Workers:
             sys.executable, "-m", *arguments, cwd=ROOT, env=self.environment,
             stdout=asyncio.subprocess.PIPE, stderr=asyncio.subprocess.STDOUT,
         )  # fmt: skip
-        async with asyncio.timeout(TIMEOUT_S):
+        async with asyncio.timeout(PATIENCE_S):
             printed, _ = await made.communicate()
         return made.returncode, printed.decode()
 
@@ -104,9 +102,9 @@ async def ai_workers(
     headers = {"Authorization": f"Bearer {users.fake.user_token()}"}
     async with started("ai_service", log=log, environment=settings) as process:
         running = Workers(process, f"http://127.0.0.1:{port}", {**os.environ, **settings}, log, headers)
-        await eventually(lambda: _all_ready(running), timeout_s=TIMEOUT_S)
+        await eventually(lambda: _all_ready(running), timeout_s=PATIENCE_S)
         running.clients = [
-            HttpxAiohttpClient(base_url=running.url, timeout=TIMEOUT_S, trust_env=False) for _ in range(16)
+            HttpxAiohttpClient(base_url=running.url, timeout=PATIENCE_S, trust_env=False) for _ in range(16)
         ]
         try:
             yield running

@@ -29,6 +29,7 @@ from common.writer import DatabaseWriter
 from tests.decision_drafts import make_draft
 from tests.factories import LIVE, SANDBOX
 from tests.integration.ai_service.conftest import QUOTA, Kept
+from tests.waiting import PATIENCE_S
 
 BOTH = (ALERT, AUDIT)
 POINTS = [
@@ -37,7 +38,6 @@ POINTS = [
     "decisions.after_outbox",
     "decisions.before_commit",
 ]
-TIMEOUT_S = 60
 
 
 def drafts(*transaction_ids: str) -> list[Draft]:
@@ -205,7 +205,7 @@ class TestAQuotaThatBlocks:
 
     async def test_is_kept_over_several_connections_at_once(self, kept: Kept) -> None:
         kept.quotas.over_quota = OverQuota.BLOCK
-        async with AsyncExitStack() as stack, asyncio.timeout(TIMEOUT_S):
+        async with AsyncExitStack() as stack, asyncio.timeout(PATIENCE_S):
             stores = [kept.store, await another(kept, stack)]
             results = await asyncio.gather(
                 *(stores[place % 2].save(mixed(place), {}, BOTH) for place in range(24))
@@ -273,7 +273,7 @@ class TestManyAtOnce:
         order = random.Random(5)  # noqa: S311 - the same disorder every time
         repeated = REPEATED._value.get()
 
-        async with asyncio.timeout(TIMEOUT_S):
+        async with asyncio.timeout(PATIENCE_S):
             results = await asyncio.gather(
                 *(self._save(kept, order.sample(self.IDS, k=12), order) for _ in range(self.BATCHES))
             )

@@ -15,7 +15,7 @@ from tests.conftest import RunningUserService
 from tests.integration.log_service.processes import Process, started
 from tests.mail_server import Received
 from tests.servers import free_port
-from tests.waiting import eventually
+from tests.waiting import PATIENCE_S, eventually
 
 
 @asynccontextmanager
@@ -36,7 +36,7 @@ async def alert_service_process(
     }
     async with (
         started("alert_service", log=folder / "alert_service.log", environment=environment) as process,
-        HttpxAiohttpClient(base_url=f"http://127.0.0.1:{port}", timeout=10) as client,
+        HttpxAiohttpClient(base_url=f"http://127.0.0.1:{port}", timeout=PATIENCE_S) as client,
     ):
         await eventually(lambda: _is_ready(client))
         yield process, Alerts(client, users)

@@ -19,9 +19,9 @@ from common.postgres.commits import REPEATED
 from common.tenancy import of_every_tenant
 from common.writer import DatabaseWriter
 from tests.alert_factories import make_alert
+from tests.waiting import PATIENCE_S
 
 NOW_MS = 1_793_500_000_000
-TIMEOUT_S = 30
 
 
 @pytest.fixture(params=["sqlite", "postgresql"])
@@ -74,7 +74,7 @@ class TestAccept:
         everything = [make_alert(alert_id=f"alr_{number:03}") for number in range(60)]
         repeated = REPEATED._value.get()
 
-        async with asyncio.timeout(TIMEOUT_S):
+        async with asyncio.timeout(PATIENCE_S):
             fresh = await asyncio.gather(
                 *(store.accept(order.sample(everything, k=40), now_ms=NOW_MS) for _ in range(12))
             )

@@ -10,9 +10,9 @@ import pytest
 from assay.databases import DATABASES
 from local_stack.child import PROJECT
 from tests.integration.assay.filling import filled
+from tests.waiting import PATIENCE_S
 
 PASSPHRASE = "correct horse battery"
-TIMEOUT_S = 60
 
 
 @pytest.fixture
@@ -30,7 +30,7 @@ def assay(*command: object, **environment: object) -> "subprocess.CompletedProce
         capture_output=True,
         text=True,
         check=False,
-        timeout=TIMEOUT_S,
+        timeout=PATIENCE_S,
     )
 
 

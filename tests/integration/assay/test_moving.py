@@ -21,6 +21,7 @@ from common.ids import new_id
 from common.tenancy import of_every_tenant
 from tests.integration.assay.filling import filled
 from tests.postgres import PostgresServer
+from tests.waiting import PATIENCE_S
 
 ALERTS = DATABASES["alert_service"]
 
@@ -226,7 +227,7 @@ class OtherProgram:
         assert self._process.stdout.readline() == "open\n"
 
     def close(self) -> None:
-        self._process.communicate(timeout=10)
+        self._process.communicate(timeout=PATIENCE_S)
 
 
 @pytest.fixture

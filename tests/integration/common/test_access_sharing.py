@@ -27,7 +27,7 @@ from tests.factories import SANDBOX
 from tests.fakes import AccessChange, access_feed, institution_access, key_access, shared_key
 from tests.servers import free_port
 from tests.valkey import ValkeyServer
-from tests.waiting import eventually
+from tests.waiting import PATIENCE_S, eventually
 
 KEY = b"ask_test_0123abcd_good"
 NEW = b"ask_test_4567abcd_new"
@@ -67,7 +67,7 @@ class Known:
 
 @pytest.fixture
 async def calls(valkey_url: str) -> AsyncIterator[ValkeyCalls]:
-    async with open_valkey(SecretStr(valkey_url), timeout_s=2) as opened:
+    async with open_valkey(SecretStr(valkey_url), timeout_s=PATIENCE_S) as opened:
         yield opened
 
 

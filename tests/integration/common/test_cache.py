@@ -8,13 +8,13 @@ import pytest
 from prometheus_client import REGISTRY
 from pydantic import SecretStr
 
-from common.cache.caching import Cache, Caches, open_caches
-from common.cache.namespaces import AsBytes, AsModel, Namespace
+from common.cache.caching import CHANNEL, Cache, Caches, open_caches
+from common.cache.namespaces import AsBytes, AsModel, Forgotten, Namespace
 from common.contracts.fields import Contract
 from common.valkey.calls import ValkeyCalls, open_valkey
 from tests.unit.common.rate_limits.clocks import Clock
 from tests.valkey import ValkeyServer, running_valkey
-from tests.waiting import eventually
+from tests.waiting import PATIENCE_S, eventually
 
 
 class Profile(Contract):
@@ -172,20 +172,23 @@ async def stack() -> AsyncIterator[AsyncExitStack]:
 
 
 async def process(stack: AsyncExitStack, url: str) -> Process:
-    calls = await stack.enter_async_context(open_valkey(SecretStr(url), timeout_s=2))
+    calls = await stack.enter_async_context(open_valkey(SecretStr(url), timeout_s=PATIENCE_S))
     caches = await stack.enter_async_context(open_caches(calls))
     made = Process(calls, caches)
-    await _until_it_hears(calls)
+    await _until_it_hears(made)
     return made
 
 
-async def _until_it_hears(calls: ValkeyCalls) -> None:
+async def _until_it_hears(process: Process) -> None:
+    """Wait until what the process heard first, that it may have missed something, is behind it."""
+    await process.texts.put("sign", b"too long for Valkey" * 10)
+    told = Forgotten(namespace=TEXTS.name, place=process.texts._place("sign", "")).model_dump_json().encode()
+
     async def hears() -> bool:
-        (_, count) = await calls.call("PUBSUB", "NUMSUB", "assay:cache")
-        return bool(count)
+        await process.calls.messages.publish(CHANNEL, told)
+        return process.texts.peek("sign") is None
 
     await eventually(hears)
-    await asyncio.sleep(0.05)  # that it may have missed something is heard first, and forgets everything
 
 
 class TestOverValkey:
@@ -224,7 +227,7 @@ class TestOverValkey:
         async def is_gone() -> bool:
             return second.profiles.peek("a") is None
 
-        await eventually(is_gone, timeout_s=5)
+        await eventually(is_gone, timeout_s=PATIENCE_S)
         assert await second.profiles.get("a", source.load) == Profile(name="new")
         assert await first.profiles.get("a", source.load) == Profile(name="new")
 

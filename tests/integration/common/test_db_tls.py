@@ -17,8 +17,8 @@ from common.db_tls import asyncpg_dsn
 from tests.certificates import make_authority
 from tests.postgres import PostgresServer
 from tests.postgres_tls import tls_in_front
+from tests.waiting import PATIENCE_S
 
-TIMEOUT_S = 20
 SEVEN = select(literal(7))
 
 
@@ -53,7 +53,7 @@ def place(tmp_path_factory: pytest.TempPathFactory, postgres_server: PostgresSer
 
 
 async def ask_asyncpg(url: str) -> object:
-    connection = await asyncpg.connect(asyncpg_dsn(url), timeout=TIMEOUT_S)
+    connection = await asyncpg.connect(asyncpg_dsn(url), timeout=PATIENCE_S)
     try:
         return await connection.fetchval("SELECT 7")
     finally:

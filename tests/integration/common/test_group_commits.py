@@ -28,8 +28,8 @@ from common.postgres.commits import REPEATED, GroupCommits, Transaction, open_gr
 from common.postgres.statements import Statement, unnested
 from tests.integration.common.test_postgres import end_all_others, execute, waiting_locks
 from tests.servers import free_port
+from tests.waiting import PATIENCE_S
 
-TIMEOUT_S = 30
 METADATA = MetaData()
 THINGS = Table(
     "things",
@@ -232,14 +232,14 @@ class TestOutage:
                 await waiting_locks(postgres_url, 1)
                 end_waiting(postgres_url)
                 with pytest.raises(OperationalError):
-                    await asyncio.wait_for(running, TIMEOUT_S)
+                    await asyncio.wait_for(running, PATIENCE_S)
 
         assert len(tries) == 1
 
     async def test_the_one_that_gives_way_in_a_deadlock_is_run_again(
         self, commits: GroupCommits, postgres_url: str
     ) -> None:
-        async with asyncio.timeout(TIMEOUT_S):
+        async with asyncio.timeout(PATIENCE_S):
             await commits.run(lambda running: add(running, "a", "b"))
             await asyncio.gather(
                 commits.run(lambda running: _weigh(running, "a", "b")),

@@ -12,17 +12,15 @@ from pydantic import SecretStr
 from common.valkey.calls import ValkeyCalls, open_valkey
 from common.valkey.messages import MAX_WAITING, MISSED, Subscription
 from tests.valkey import running_valkey
-from tests.waiting import eventually
-
-TIMEOUT_S = 20
+from tests.waiting import PATIENCE_S, eventually
 
 
 @asynccontextmanager
 async def two(url: str) -> AsyncIterator[tuple[ValkeyCalls, ValkeyCalls]]:
     async with (
-        open_valkey(SecretStr(url), timeout_s=2) as first,
-        open_valkey(SecretStr(url), timeout_s=2) as second,
-        asyncio.timeout(TIMEOUT_S),
+        open_valkey(SecretStr(url), timeout_s=5) as first,
+        open_valkey(SecretStr(url), timeout_s=5) as second,
+        asyncio.timeout(PATIENCE_S),
     ):
         yield first, second
 

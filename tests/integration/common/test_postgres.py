@@ -21,9 +21,8 @@ from tests.api.common.conftest import Tiny, assert_problem
 from tests.api.common.test_commit import writing
 from tests.migrations import BROKEN, INITIAL, SECOND, write_migrations
 from tests.servers import free_port
-from tests.waiting import eventually
+from tests.waiting import PATIENCE_S, eventually
 
-TIMEOUT_S = 30
 PROJECT = Path(__file__).parents[3]
 METADATA = MetaData()
 TABLE = outbox_table(METADATA)
@@ -208,7 +207,7 @@ class TestOutbox:
         claimed: list[list[str]] = [[], [], [], []]
 
         def take(mine: list[str]) -> None:
-            ready.wait(TIMEOUT_S)
+            ready.wait(PATIENCE_S)
             taken = ["not yet"]
             while taken:
                 with engine.begin() as connection:
@@ -219,7 +218,7 @@ class TestOutbox:
         for thread in threads:
             thread.start()
         for thread in threads:
-            thread.join(TIMEOUT_S)
+            thread.join(PATIENCE_S)
 
         assert sorted(subject for mine in claimed for subject in mine) == subjects
 
@@ -245,7 +244,7 @@ class TestOutbox:
             asyncio.create_task(Relay(writer, OUTBOX, target="alert", send=send, batch=7).run())
             for writer in writers
         ]
-        async with asyncio.timeout(TIMEOUT_S):
+        async with asyncio.timeout(PATIENCE_S):
             await done.wait()
         for relay in relays:
             relay.cancel()

@@ -15,11 +15,10 @@ import httpx
 import pytest
 
 from tests.servers import free_port
-from tests.waiting import eventually
+from tests.waiting import PATIENCE_S, eventually
 
 PROJECT = Path(__file__).parents[3]
 CANARY = "canary-7391"
-TIMEOUT_S = 30
 SERVICE = """\
 import gc
 from contextlib import asynccontextmanager
@@ -78,7 +77,7 @@ async def process(folder: Path, *flags: str, **environment: str) -> AsyncIterato
 
 async def ended(folder: Path, *flags: str, **environment: str) -> tuple[int | None, str, str]:
     """Run the service until it ends by itself; return its code, output and complaints."""
-    async with process(folder, *flags, **environment) as started, asyncio.timeout(TIMEOUT_S):
+    async with process(folder, *flags, **environment) as started, asyncio.timeout(PATIENCE_S):
         out, err = await started.communicate()
     return started.returncode, out.decode(), err.decode()
 
@@ -157,8 +156,8 @@ class TestServing:
         port = free_port()
         async with (
             process(folder, "--port", str(port), HOST="127.0.0.1", WEB_CONCURRENCY="4") as started,
-            httpx.AsyncClient(base_url=f"http://127.0.0.1:{port}") as client,
-            asyncio.timeout(TIMEOUT_S),
+            httpx.AsyncClient(base_url=f"http://127.0.0.1:{port}", timeout=PATIENCE_S) as client,
+            asyncio.timeout(PATIENCE_S),
         ):
             await eventually(lambda: answers(started, client))
             children = children_of(started.pid)
@@ -173,8 +172,8 @@ class TestServing:
         (folder / ".env").write_text("PORT=1\nLOG_LEVEL=error\n")
         async with (
             process(folder, "--port", str(port), HOST="127.0.0.1", PORT="2", LOG_LEVEL="info") as started,
-            httpx.AsyncClient(base_url=f"http://127.0.0.1:{port}") as client,
-            asyncio.timeout(TIMEOUT_S),
+            httpx.AsyncClient(base_url=f"http://127.0.0.1:{port}", timeout=PATIENCE_S) as client,
+            asyncio.timeout(PATIENCE_S),
         ):
             await eventually(lambda: answers(started, client))
             missing = await client.get("/nothing", headers={"X-Request-ID": "req-7"})

@@ -24,7 +24,7 @@ from tests.api.common.conftest import Tiny
 from tests.api.common.test_access import OwnKey, bearer, guarded
 from tests.fakes import FakeAllowances, FakeUserService, allowance
 from tests.valkey import ValkeyServer, running_valkey
-from tests.waiting import eventually
+from tests.waiting import PATIENCE_S, eventually
 
 PLENTY = allowance(requests_per_second=1000, caller_requests_per_second=500)
 
@@ -50,7 +50,8 @@ async def processes(url: str, count: int) -> AsyncIterator[list[ValkeyCalls]]:
     """Yield connections of their own to one Valkey, as so many processes have them."""
     async with AsyncExitStack() as stack:
         opened = [
-            await stack.enter_async_context(open_valkey(SecretStr(url), timeout_s=5)) for _ in range(count)
+            await stack.enter_async_context(open_valkey(SecretStr(url), timeout_s=PATIENCE_S))
+            for _ in range(count)
         ]
         for calls in opened:
             await calls.call("PING")

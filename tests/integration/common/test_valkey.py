@@ -10,6 +10,7 @@ from valkey.exceptions import ResponseError
 from common.valkey.calls import FunctionLibrary, ValkeyAwayError, ValkeyCalls, open_valkey
 from tests.servers import free_port
 from tests.valkey import running_valkey
+from tests.waiting import PATIENCE_S
 
 ECHO = FunctionLibrary(
     "echoing",
@@ -19,7 +20,7 @@ ECHO = FunctionLibrary(
 
 @pytest.fixture
 async def calls(valkey_url: str) -> AsyncIterator[ValkeyCalls]:
-    async with open_valkey(SecretStr(valkey_url), timeout_s=2) as opened:
+    async with open_valkey(SecretStr(valkey_url), timeout_s=PATIENCE_S) as opened:
         yield opened
 
 

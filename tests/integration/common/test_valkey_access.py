@@ -15,6 +15,7 @@ from common.valkey.calls import ValkeyAwayError, ValkeyRefusedError, open_shared
 from tests.certificates import FiledAuthority
 from tests.tls_front import tls_front
 from tests.valkey import ValkeyServer, running_valkey
+from tests.waiting import PATIENCE_S
 
 PASSWORD = "a-password-for-tests-only-0123456789"
 
@@ -45,7 +46,7 @@ class TestTls:
     async def test_is_used_where_the_certificate_is_good(self, tls_server: TlsServer, host: str) -> None:
         url = SecretStr(f"valkeys://{host}:{tls_server.port}/0?ca={tls_server.authority.file}")
 
-        async with open_valkey(url, timeout_s=5) as calls:
+        async with open_valkey(url, timeout_s=PATIENCE_S) as calls:
             assert await calls.call("ECHO", "hello") == b"hello"
 
     async def test_takes_the_authority_from_the_settings_too(self, tls_server: TlsServer) -> None:
@@ -65,7 +66,7 @@ class TestTls:
         other = FiledAuthority(tmp_path, "another")
         url = SecretStr(f"valkeys://127.0.0.1:{tls_server.port}/0?ca={other.file}")
 
-        async with open_valkey(url, timeout_s=5) as calls:
+        async with open_valkey(url, timeout_s=PATIENCE_S) as calls:
             with pytest.raises(ValkeyAwayError) as refused:
                 await calls.call("PING")
 
@@ -77,7 +78,7 @@ class TestTls:
         async with running_tls_server(valkey_server, tmp_path, "valkey.example") as server:
             url = SecretStr(f"valkeys://127.0.0.1:{server.port}/0?ca={server.authority.file}")
 
-            async with open_valkey(url, timeout_s=5) as calls:
+            async with open_valkey(url, timeout_s=PATIENCE_S) as calls:
                 with pytest.raises(ValkeyAwayError) as refused:
                     await calls.call("PING")
 
@@ -86,7 +87,7 @@ class TestTls:
     async def test_refuses_an_authority_that_the_machine_does_not_know(self, tls_server: TlsServer) -> None:
         url = SecretStr(f"valkeys://127.0.0.1:{tls_server.port}/0")
 
-        async with open_valkey(url, timeout_s=5) as calls:
+        async with open_valkey(url, timeout_s=PATIENCE_S) as calls:
             with pytest.raises(ValkeyAwayError):
                 await calls.call("PING")
 
@@ -106,11 +107,11 @@ class TestUsers:
         return SecretStr(f"valkey://assay:{password}@127.0.0.1:{server.port}/0")
 
     async def test_do_what_they_may(self, guarded: ValkeyServer) -> None:
-        async with open_valkey(self.url(guarded), timeout_s=2) as calls:
+        async with open_valkey(self.url(guarded), timeout_s=PATIENCE_S) as calls:
             assert await calls.call("SET", "assay:word", "a") == b"OK"
 
     async def test_are_refused_what_they_may_not(self, guarded: ValkeyServer) -> None:
-        async with open_valkey(self.url(guarded), timeout_s=2) as calls:
+        async with open_valkey(self.url(guarded), timeout_s=PATIENCE_S) as calls:
             for command in (("SET", "word", "a"), ("FLUSHALL",), ("CONFIG", "GET", "*")):
                 with pytest.raises(ValkeyRefusedError):
                     await calls.call(*command)
@@ -122,7 +123,7 @@ class TestUsers:
     ) -> None:
         wrong = "wrong-" + PASSWORD
         with structlog.testing.capture_logs() as lines:
-            async with open_valkey(self.url(guarded, wrong), timeout_s=2) as calls:
+            async with open_valkey(self.url(guarded, wrong), timeout_s=PATIENCE_S) as calls:
                 for _ in range(5):
                     with pytest.raises(ValkeyAwayError) as refused:
                         await calls.call("PING")

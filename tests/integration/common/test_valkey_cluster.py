@@ -81,7 +81,7 @@ def two_servers() -> Iterator[list[ValkeyServer]]:
 
 @pytest.fixture
 async def calls(two_servers: list[ValkeyServer]) -> AsyncIterator[ValkeyCalls]:
-    async with open_valkey(cluster_url(two_servers[0]), timeout_s=2) as opened:
+    async with open_valkey(cluster_url(two_servers[0]), timeout_s=10) as opened:
         yield opened
 
 

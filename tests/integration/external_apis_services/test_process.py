@@ -11,8 +11,7 @@ import httpx
 from common.contracts.tokens import Scope
 from tests.conftest import RunningUserService
 from tests.servers import free_port
-
-TIMEOUT_S = 30
+from tests.waiting import PATIENCE_S
 
 
 @asynccontextmanager
@@ -40,7 +39,7 @@ async def process(**settings: str) -> AsyncIterator[asyncio.subprocess.Process]:
 
 async def until_ready(client: httpx.AsyncClient, started: asyncio.subprocess.Process) -> None:
     """Ask until the service says that it is ready; a process that has ended fails the test."""
-    async with asyncio.timeout(TIMEOUT_S):
+    async with asyncio.timeout(PATIENCE_S):
         while started.returncode is None:
             try:
                 if (await client.get("/ready")).status_code == httpx.codes.OK:
@@ -68,12 +67,12 @@ class TestProcess:
             GEOIP_COUNTRY_DB=str(geoip_data / "geo-whois-asn-country.mmdb"),
             GEOIP_ASN_DB=str(geoip_data),
         ) as started:
-            async with httpx.AsyncClient(base_url=base_url, timeout=5, trust_env=False) as client:
+            async with httpx.AsyncClient(base_url=base_url, timeout=PATIENCE_S, trust_env=False) as client:
                 await until_ready(client, started)
                 found = await client.get("/v1/internal/geoip/81.2.69.160", headers=headers)
                 rates = await client.get("/v1/internal/rates?base_currency=EUR", headers=headers)
             started.send_signal(signal.SIGTERM)
-            async with asyncio.timeout(TIMEOUT_S):
+            async with asyncio.timeout(PATIENCE_S):
                 printed, complaints = await started.communicate()
 
         assert found.json()["location"]["country"] == "GB"
@@ -90,7 +89,7 @@ class TestProcess:
         missing = tmp_path / "countries.mmdb"
 
         async with process(PORT="0", GEOIP_COUNTRY_DB=str(missing)) as started:
-            async with asyncio.timeout(TIMEOUT_S):
+            async with asyncio.timeout(PATIENCE_S):
                 _, complaints = await started.communicate()
 
         last_line = complaints.decode().strip().splitlines()[-1]
@@ -101,7 +100,7 @@ class TestProcess:
 
     async def test_ends_with_one_and_names_a_setting_that_is_wrong(self) -> None:
         async with process(GEOIP_PROVIDER="guess", MOCK_GEOIP_ERROR_RATE="2") as started:
-            async with asyncio.timeout(TIMEOUT_S):
+            async with asyncio.timeout(PATIENCE_S):
                 _, complaints = await started.communicate()
 
         assert started.returncode == 1

@@ -8,8 +8,7 @@ import pytest
 
 from local_stack.mailbox.sink import receiving
 from local_stack.mailbox.store import MailStore
-
-TIMEOUT_S = 10
+from tests.waiting import PATIENCE_S
 
 
 def make_mail() -> EmailMessage:
@@ -30,7 +29,7 @@ class TestReceiving:
                 recipients=["admin@bank.example", "second@bank.example"],
                 hostname="127.0.0.1",
                 port=port,
-                timeout=TIMEOUT_S,
+                timeout=PATIENCE_S,
             )
 
         (mail_id,) = store.ids()
@@ -46,6 +45,6 @@ class TestReceiving:
 
         async with receiving(store, host="127.0.0.1", port=0) as port:
             with pytest.raises(aiosmtplib.SMTPDataError) as refused:
-                await aiosmtplib.send(make_mail(), hostname="127.0.0.1", port=port, timeout=TIMEOUT_S)
+                await aiosmtplib.send(make_mail(), hostname="127.0.0.1", port=port, timeout=PATIENCE_S)
 
         assert refused.value.code == 451

@@ -13,8 +13,7 @@ from local_stack.child import PROJECT
 from local_stack.files import StackFiles
 from local_stack.ownership import is_owned
 from tests.e2e.stacks import as_environment, stack_settings
-
-TIMEOUT_S = 60
+from tests.waiting import PATIENCE_S
 
 
 @pytest.fixture
@@ -35,7 +34,7 @@ def first(environment: dict[str, str]) -> Iterator["subprocess.Popen[bytes]"]:
     ) as process:
         yield process
         process.terminate()
-        process.wait(TIMEOUT_S)
+        process.wait(PATIENCE_S)
 
 
 class TestPreparing:
@@ -43,7 +42,7 @@ class TestPreparing:
         self, first: "subprocess.Popen[bytes]", environment: dict[str, str], tmp_path: Path
     ) -> None:
         files = StackFiles(tmp_path / "var")
-        deadline = time.monotonic() + TIMEOUT_S
+        deadline = time.monotonic() + PATIENCE_S
         while not is_owned(files):
             assert first.poll() is None
             assert time.monotonic() < deadline
@@ -56,7 +55,7 @@ class TestPreparing:
             capture_output=True,
             text=True,
             check=False,
-            timeout=TIMEOUT_S,
+            timeout=PATIENCE_S,
         )
 
         assert second.returncode == 1

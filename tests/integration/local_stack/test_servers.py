@@ -30,13 +30,13 @@ def stack(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Stack]:
 
 
 def write(url: str, *statements: bytes) -> None:
-    with psycopg.connect(url, connect_timeout=5) as connection:
+    with psycopg.connect(url, connect_timeout=30) as connection:
         for statement in statements:
             connection.execute(statement)
 
 
 def names(url: str) -> list[str]:
-    with psycopg.connect(url, connect_timeout=5) as connection:
+    with psycopg.connect(url, connect_timeout=30) as connection:
         return [name for (name,) in connection.execute("SELECT name FROM kept ORDER BY name")]
 
 
@@ -61,7 +61,7 @@ class TestPostgresql:
         assert names(url) == ["before"]
 
     def test_has_every_commit_on_the_disk_before_it_is_answered(self, stack: Stack) -> None:
-        with psycopg.connect(stack.storage.databases["ai_service"], connect_timeout=5) as connection:
+        with psycopg.connect(stack.storage.databases["ai_service"], connect_timeout=30) as connection:
             shown = {
                 name: connection.execute(b"SELECT current_setting(%s)", [name]).fetchone()
                 for name in ("fsync", "synchronous_commit", "full_page_writes")
@@ -73,7 +73,7 @@ class TestPostgresql:
         urls = stack.storage.databases
         others = make_url(urls["ai_service"]).set(database=make_url(urls["user_service"]).database)
 
-        with psycopg.connect(urls["ai_service"], connect_timeout=5) as connection:
+        with psycopg.connect(urls["ai_service"], connect_timeout=30) as connection:
             may = connection.execute(
                 b"SELECT rolsuper, rolcreatedb, rolcreaterole, rolbypassrls, rolreplication FROM pg_roles "
                 b"WHERE rolname = current_user"
@@ -85,13 +85,13 @@ class TestPostgresql:
         assert may == (False,) * 5
         assert owner == (True,)
         with pytest.raises(psycopg.OperationalError, match="permission denied"):
-            psycopg.connect(others.render_as_string(hide_password=False), connect_timeout=5)
+            psycopg.connect(others.render_as_string(hide_password=False), connect_timeout=30)
 
     def test_a_wrong_password_is_refused(self, stack: Stack) -> None:
         wrong = make_url(stack.storage.databases["ai_service"]).set(password="another")
 
         with pytest.raises(psycopg.OperationalError, match="password authentication failed"):
-            psycopg.connect(wrong.render_as_string(hide_password=False), connect_timeout=5)
+            psycopg.connect(wrong.render_as_string(hide_password=False), connect_timeout=30)
 
     def test_databases_that_are_there_are_left_as_they_are(self, stack: Stack) -> None:
         url = stack.storage.databases["log_service"]
@@ -124,20 +124,20 @@ class TestPostgresql:
 class TestValkey:
     @pytest.mark.parametrize("ended", ["stopped", "killed"])
     def test_keeps_what_it_held(self, stack: Stack, ended: str) -> None:
-        with Valkey.from_url(stack.storage.valkey_url, socket_timeout=5) as client:
+        with Valkey.from_url(stack.storage.valkey_url, socket_timeout=30) as client:
             client.set("kept", "before")
             client.execute_command("WAITAOF", 1, 0, 5000)  # its file is written out every second
 
         restart(stack, "valkey", killed=ended == "killed")
 
-        with Valkey.from_url(stack.storage.valkey_url, socket_timeout=5) as client:
+        with Valkey.from_url(stack.storage.valkey_url, socket_timeout=30) as client:
             assert client.get("kept") == b"before"
 
     def test_asks_for_its_password(self, stack: Stack) -> None:
         without = make_url(stack.storage.valkey_url)
 
         with (
-            Valkey(port=int(without.port or 0), socket_timeout=5) as client,
+            Valkey(port=int(without.port or 0), socket_timeout=30) as client,
             pytest.raises(AuthenticationError),
         ):
             client.ping()

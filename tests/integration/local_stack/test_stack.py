@@ -17,9 +17,9 @@ from local_stack.ownership import RunningStack
 from local_stack.settings import GeoProvider, StackSettings
 from local_stack.stack import Stack, owned_stack
 from tests.e2e.stacks import stack_settings
+from tests.waiting import PATIENCE_S
 
 SMALL = ("object_store", "mailbox")
-TIMEOUT_S = 20
 
 
 def small_stack(settings: StackSettings) -> Iterator[Stack]:
@@ -30,7 +30,7 @@ def small_stack(settings: StackSettings) -> Iterator[Stack]:
 
 @pytest.fixture
 def settings(tmp_path: Path) -> StackSettings:
-    return stack_settings(tmp_path / "var").model_copy(update={"ready_timeout_s": TIMEOUT_S})
+    return stack_settings(tmp_path / "var").model_copy(update={"ready_timeout_s": PATIENCE_S})
 
 
 @pytest.fixture
@@ -40,7 +40,7 @@ def stack(settings: StackSettings) -> Iterator[Stack]:
 
 def await_end(pid: int) -> None:
     """Wait until a process that is not ours is gone."""
-    deadline = time.monotonic() + TIMEOUT_S
+    deadline = time.monotonic() + PATIENCE_S
     while Path(f"/proc/{pid}").exists():
         assert time.monotonic() < deadline, f"process {pid} goes on"
         time.sleep(0.05)

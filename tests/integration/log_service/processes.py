@@ -14,11 +14,11 @@ import httpx
 from httpx_aiohttp import HttpxAiohttpClient
 
 from common.contracts.audit_records import AuditRecord
-from tests.api.log_service.harness import BUCKET, Bucket, RunningLogService, eventually
+from tests.api.log_service.harness import BUCKET, Bucket, RunningLogService
 from tests.conftest import RunningUserService
+from tests.waiting import PATIENCE_S, eventually
 
 ROOT = Path(__file__).parents[3]
-STOP_S = 20.0
 
 
 class Process:
@@ -35,7 +35,7 @@ class Process:
     async def stop(self) -> int:
         """Ask it to end and return its exit status."""
         self._process.send_signal(signal.SIGTERM)
-        async with asyncio.timeout(STOP_S):
+        async with asyncio.timeout(PATIENCE_S):
             return await self._process.wait()
 
     @property
@@ -77,7 +77,7 @@ async def s3_process(folder: Path, *, port: int) -> AsyncIterator[Process]:
     """Run an S3 server over `folder` and wait until it answers."""
     async with (
         started("localbucket", str(folder), "--port", str(port), log=folder.with_suffix(".log")) as process,
-        httpx.AsyncClient(base_url=f"http://127.0.0.1:{port}") as client,
+        httpx.AsyncClient(base_url=f"http://127.0.0.1:{port}", timeout=PATIENCE_S) as client,
     ):
         await eventually(lambda: _answers(client, "/"))
         yield process
@@ -106,7 +106,7 @@ async def log_service_process(
     }
     async with (
         started("log_service", log=folder / "log_service.log", environment=environment) as process,
-        HttpxAiohttpClient(base_url=f"http://127.0.0.1:{port}", timeout=10) as client,
+        HttpxAiohttpClient(base_url=f"http://127.0.0.1:{port}", timeout=PATIENCE_S) as client,
     ):
         await eventually(lambda: _answers(client, "/ready"))
         yield process, RunningLogService(client, users)

@@ -21,7 +21,6 @@ from tests.api.log_service.harness import (
     RIVAL,
     Bucket,
     RunningLogService,
-    eventually,
     log_settings,
     make_record,
     make_records,
@@ -31,6 +30,7 @@ from tests.api.log_service.harness import (
 from tests.conftest import RunningUserService
 from tests.integration.log_service.processes import archived_lines, bodies_of, s3_process
 from tests.servers import free_port
+from tests.waiting import eventually
 
 FIRST_KEY = "audit/sandbox/ins_bank/2026/11/02/decision-000000000001.ndjson.gz"
 SECOND_KEY = "audit/sandbox/ins_bank/2026/11/02/decision-000000000002.ndjson.gz"

@@ -19,6 +19,7 @@ from tests.integration.log_service.processes import (
     s3_process,
 )
 from tests.servers import free_port, serving
+from tests.waiting import PATIENCE_S
 
 
 @pytest.fixture
@@ -33,7 +34,7 @@ class HoldsBackAnswers:
     """An S3 server in front of another: it passes requests on, and never tells what became of a PUT of an object."""
 
     def __init__(self, target: str) -> None:
-        self._client = httpx.AsyncClient(base_url=target)
+        self._client = httpx.AsyncClient(base_url=target, timeout=PATIENCE_S)
         self.written = asyncio.Event()
         self._released = asyncio.Event()
 

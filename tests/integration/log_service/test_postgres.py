@@ -67,7 +67,7 @@ class TestOwnership:
 
 def cut_all_others(url: str) -> None:
     """End every other connection, as a restart of the server does."""
-    with psycopg.connect(url, connect_timeout=2) as connection:
+    with psycopg.connect(url, connect_timeout=30) as connection:
         connection.execute(
             "SELECT pg_terminate_backend(pid, 5000) FROM pg_stat_activity"
             " WHERE pid <> pg_backend_pid() AND usename = current_user"
@@ -78,7 +78,7 @@ class TestOrder:
     async def test_is_that_of_the_bytes(self, postgres_url: str) -> None:
         await asyncio.to_thread(migrate, postgres_url, migrations=MIGRATIONS)
 
-        with psycopg.connect(postgres_url, connect_timeout=2) as connection:
+        with psycopg.connect(postgres_url, connect_timeout=30) as connection:
             found = connection.execute(
                 "SELECT table_name, collation_name FROM information_schema.columns"
                 " WHERE column_name = 'record_id' ORDER BY table_name"

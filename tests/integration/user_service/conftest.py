@@ -13,8 +13,8 @@ import httpx
 import pytest
 
 from tests.servers import free_port
+from tests.waiting import PATIENCE_S
 
-TIMEOUT_S = 30
 PASSPHRASE = "a passphrase that is long enough for tests"
 NOWHERE = "http://127.0.0.1:9"  # nothing listens there: what is to be told waits
 ALERT_SECRET = "a secret of alert_service that is long enough"
@@ -29,7 +29,7 @@ class RunningProcess:
 
     async def until_ready(self) -> None:
         """Ask until the service is ready; a process that ended fails the test."""
-        async with asyncio.timeout(TIMEOUT_S):
+        async with asyncio.timeout(PATIENCE_S):
             while self.process.returncode is None:
                 try:
                     if (await self.client.get("/ready")).status_code == httpx.codes.OK:
@@ -43,7 +43,7 @@ class RunningProcess:
         """Ask the process to stop; return its exit status and everything it printed."""
         if self.process.returncode is None:
             self.process.send_signal(signal.SIGTERM)
-        async with asyncio.timeout(TIMEOUT_S):
+        async with asyncio.timeout(PATIENCE_S):
             printed, complaints = await self.process.communicate()
         status = self.process.returncode
         assert status is not None
@@ -85,7 +85,7 @@ class Processes:
         )
         base_url = f"http://127.0.0.1:{port}"
         try:
-            async with httpx.AsyncClient(base_url=base_url, timeout=TIMEOUT_S, trust_env=False) as client:
+            async with httpx.AsyncClient(base_url=base_url, timeout=PATIENCE_S, trust_env=False) as client:
                 yield RunningProcess(client, process)
         finally:
             if process.returncode is None:

@@ -21,6 +21,7 @@ from log_service.settings import AddressingStyle, LogSettings
 from tests.api.log_service.harness import AT_ONCE_S, BUCKET, Bucket, s3_server
 from tests.mail_server import MailServer, mail_server
 from tests.servers import free_port, serving
+from tests.waiting import PATIENCE_S
 from user_service.institutions.repository import find_institution
 from user_service.main import SERVICE as USER_SERVICE
 from user_service.settings import RegistrationPolicy, UserSettings
@@ -133,7 +134,7 @@ class Services:
 
     async def client(self, name: str) -> httpx.AsyncClient:
         """Return a client for one service."""
-        made = httpx.AsyncClient(base_url=self.url(name), timeout=20, trust_env=False)
+        made = httpx.AsyncClient(base_url=self.url(name), timeout=PATIENCE_S, trust_env=False)
         return await self.stack.enter_async_context(made)
 
     async def _serve(self, name: str, app: Any) -> None:  # noqa: ANN401 - any ASGI application

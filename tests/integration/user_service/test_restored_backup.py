@@ -14,6 +14,7 @@ from common.contracts.tokens import ServiceTokenRequest
 from common.http import service_client
 from tests.integration.user_service.conftest import ALERT_SECRET, Processes, RunningProcess
 from tests.integration.user_service.test_process import bearer, register
+from tests.waiting import PATIENCE_S
 
 Key = dict[str, str]
 
@@ -45,7 +46,7 @@ async def revoke(client: httpx.AsyncClient, admin: dict[str, str], key: Key) -> 
 async def poll(running: RunningProcess, state: AccessState) -> bool:
     """Poll once into `state`, as another service does every ten seconds."""
     credentials = ServiceTokenRequest(client_id="alert_service", client_secret=SecretStr(ALERT_SECRET))
-    async with service_client(str(running.client.base_url), timeout_s=5) as client:
+    async with service_client(str(running.client.base_url), timeout_s=PATIENCE_S) as client:
         tokens = ServiceTokens(client, credentials=credentials)
         await tokens.renew()
         return await AccessFeedClient(client, tokens, state, poll_s=30).poll()

@@ -9,9 +9,9 @@ import httpx
 from common.clock import utc_now
 from local_stack.stack import Stack
 from tests.models import DOUBTFUL, FINE, FRAUD
+from tests.waiting import PATIENCE_S
 
 SERVICES = ("user_service", "ai_service", "alert_service", "log_service", "external_apis_services")
-TIMEOUT_S = 20.0
 Answer = httpx.Response
 
 
@@ -30,7 +30,7 @@ class Bank:
     def client(self) -> httpx.Client:
         """One client for all services; the paths are whole addresses."""
         headers = {"User-Agent": self.made_up["browser of a session"]}
-        return httpx.Client(timeout=TIMEOUT_S, trust_env=False, headers=headers)
+        return httpx.Client(timeout=PATIENCE_S, trust_env=False, headers=headers)
 
     @property
     def email(self) -> str:

@@ -8,7 +8,7 @@ import pytest
 
 from local_stack.stack import Stack
 from tests.e2e.conftest import no_settings_file
-from tests.e2e.stacks import running_stack
+from tests.e2e.stacks import running_stack, unhurried
 from tests.models import FRAUD
 from tests.security.tenancy import colleagues
 from tests.security.tenancy.banks import Bank
@@ -21,7 +21,7 @@ NOT_DELIVERED = "outbox.not_delivered"
 @pytest.fixture(scope="session")
 def banks(tmp_path_factory: pytest.TempPathFactory) -> Iterator[tuple[Bank, Bank]]:
     """A, which did things full of canaries, and B, which did the same with other ones."""
-    with running_stack(tmp_path_factory.mktemp("tenancy") / "var") as stack:
+    with unhurried(), running_stack(tmp_path_factory.mktemp("tenancy") / "var") as stack:
         both = Bank(stack, "quokkabay"), Bank(stack, "wombathill")
         for bank in both:
             bank.register()

@@ -6,8 +6,7 @@ from structlog.testing import capture_logs
 
 from common import background
 from common.background import end, running
-
-TIMEOUT_S = 10
+from tests.waiting import PATIENCE_S
 
 
 class Loop:
@@ -37,7 +36,7 @@ class TestRunning:
     async def test_runs_while_the_block_runs_and_is_stopped_with_it(self) -> None:
         loops = [Loop(), Loop()]
 
-        async with running(*(loop.run for loop in loops)), asyncio.timeout(TIMEOUT_S):
+        async with running(*(loop.run for loop in loops)), asyncio.timeout(PATIENCE_S):
             for loop in loops:
                 await loop.settled.wait()
 
@@ -47,7 +46,7 @@ class TestRunning:
         loop = Loop()
 
         async def serve_until_it_fails() -> None:
-            async with running(loop.run), asyncio.timeout(TIMEOUT_S):
+            async with running(loop.run), asyncio.timeout(PATIENCE_S):
                 await loop.settled.wait()
                 raise ValueError("the service failed")
 
@@ -60,7 +59,7 @@ class TestRunning:
         loop, healthy = Loop(failures=1), Loop()
 
         with capture_logs() as lines:
-            async with running(loop.run, healthy.run), asyncio.timeout(TIMEOUT_S):
+            async with running(loop.run, healthy.run), asyncio.timeout(PATIENCE_S):
                 await loop.settled.wait()
 
         assert loop.starts == 2
@@ -70,7 +69,7 @@ class TestRunning:
     async def test_starts_a_loop_that_ended_again(self) -> None:
         loop = Loop(ends=1)
 
-        async with running(loop.run), asyncio.timeout(TIMEOUT_S):
+        async with running(loop.run), asyncio.timeout(PATIENCE_S):
             await loop.settled.wait()
 
         assert loop.starts == 2
@@ -78,7 +77,7 @@ class TestRunning:
     async def test_stops_one_that_waits_to_be_started_again(self) -> None:
         loop = Loop(failures=99)
 
-        async with asyncio.timeout(TIMEOUT_S), running(loop.run):
+        async with asyncio.timeout(PATIENCE_S), running(loop.run):
             await asyncio.sleep(0)
 
         assert loop.starts == 1
@@ -98,7 +97,7 @@ class TestEnd:
             await asyncio.Event().wait()
 
         task = asyncio.create_task(loses_the_first())
-        async with asyncio.timeout(TIMEOUT_S):
+        async with asyncio.timeout(PATIENCE_S):
             await begun.wait()
             with capture_logs() as lines:
                 await end([task])

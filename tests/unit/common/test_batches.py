@@ -7,8 +7,7 @@ from structlog.testing import capture_logs
 
 from common.batches import Batches, Results
 from common.errors import OverloadedError
-
-TIMEOUT_S = 5
+from tests.waiting import PATIENCE_S
 
 
 class Doubler:
@@ -34,7 +33,7 @@ class Doubler:
         return [ValueError(f"{item} is negative") if item < 0 else item * 2 for item in items]
 
     async def until_started(self, count: int) -> None:
-        async with asyncio.timeout(TIMEOUT_S), self.started:
+        async with asyncio.timeout(PATIENCE_S), self.started:
             await self.started.wait_for(lambda: len(self.batches) >= count)
 
 
@@ -136,7 +135,7 @@ class TestSubmit:
         async def submit_many(first: int) -> list[int]:
             return [await batches.submit(first + number) for number in range(20)]
 
-        async with asyncio.timeout(TIMEOUT_S):
+        async with asyncio.timeout(PATIENCE_S):
             results = await asyncio.gather(*(submit_many(100 * lane) for lane in range(lanes)))
 
         assert results == [[2 * (100 * lane + number) for number in range(20)] for lane in range(lanes)]
@@ -184,7 +183,7 @@ class TestFailingProcess:
 
         batches = Batches(forget_one, name="test")
 
-        async with asyncio.timeout(TIMEOUT_S):
+        async with asyncio.timeout(PATIENCE_S):
             results = await asyncio.gather(*(batches.submit(n) for n in range(3)), return_exceptions=True)
 
         assert [str(result) for result in results] == ["not one result for each item"] * 3
@@ -195,7 +194,7 @@ class TestFailingProcess:
 
         batches = Batches(cancelled, name="test")
 
-        async with asyncio.timeout(TIMEOUT_S):
+        async with asyncio.timeout(PATIENCE_S):
             results = await asyncio.gather(*(batches.submit(n) for n in range(3)), return_exceptions=True)
 
         assert [type(result) for result in results] == [asyncio.CancelledError] * 3
@@ -203,7 +202,7 @@ class TestFailingProcess:
 
 class TestDrain:
     async def test_returns_at_once_when_nothing_runs(self, doubler: Doubler) -> None:
-        async with asyncio.timeout(TIMEOUT_S):
+        async with asyncio.timeout(PATIENCE_S):
             await Batches(doubler.process, name="test").drain()
 
     async def test_waits_for_what_runs_and_what_waits(self, doubler: Doubler) -> None:
@@ -215,7 +214,7 @@ class TestDrain:
             await asyncio.sleep(0)
             was_done = draining.done()
             doubler.gate.set()
-            async with asyncio.timeout(TIMEOUT_S):
+            async with asyncio.timeout(PATIENCE_S):
                 await draining
 
             assert not was_done
@@ -235,7 +234,7 @@ class TestLater:
             return asyncio.create_task(finish(items)) if items == [1] else [item * 2 for item in items]
 
         batches = Batches(process, name="test", lanes=1, max_batch=1)
-        async with submitted(batches, 1) as (first,), asyncio.timeout(TIMEOUT_S):
+        async with submitted(batches, 1) as (first,), asyncio.timeout(PATIENCE_S):
             second = await batches.submit(2)
             waiting = not first.done()
             slow.set()
@@ -250,7 +249,7 @@ class TestLater:
             return asyncio.create_task(fail())
 
         batches = Batches(process, name="test")
-        async with submitted(batches, 1, 2) as tasks, asyncio.timeout(TIMEOUT_S):
+        async with submitted(batches, 1, 2) as tasks, asyncio.timeout(PATIENCE_S):
             results = await asyncio.gather(*tasks, return_exceptions=True)
 
         assert [type(result) for result in results] == [KeyError, KeyError]
@@ -267,7 +266,7 @@ class TestLater:
             return asyncio.create_task(finish(items))
 
         batches = Batches(process, name="test")
-        async with submitted(batches, 1) as (task,), asyncio.timeout(TIMEOUT_S):
+        async with submitted(batches, 1) as (task,), asyncio.timeout(PATIENCE_S):
             await told.wait()
             draining = asyncio.create_task(batches.drain())
             await asyncio.sleep(0)

@@ -12,9 +12,9 @@ from sqlalchemy.exc import OperationalError
 from common.db import insert_ignoring_repeats, migrate, open_database, writing_engine
 from common.db_connections import BUSY_TIMEOUT_MS
 from tests.migrations import BROKEN, INITIAL, SECOND, write_migrations
+from tests.waiting import PATIENCE_S
 
 TOGETHER = 4
-TIMEOUT_S = 60
 PROJECT = Path(__file__).parents[3]
 
 
@@ -106,7 +106,7 @@ class TestMigrate:
             process.stdin.write(b"go\n")
             process.stdin.flush()
 
-        complaints = [process.communicate(timeout=TIMEOUT_S)[1].decode() for process in processes]
+        complaints = [process.communicate(timeout=PATIENCE_S)[1].decode() for process in processes]
 
         assert complaints == [""] * TOGETHER
         assert [process.returncode for process in processes] == [0] * TOGETHER

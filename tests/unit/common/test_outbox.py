@@ -18,10 +18,10 @@ from common.outbox import (
     backoff_ms,
     outbox_table,
 )
+from tests.waiting import PATIENCE_S
 
 NOW = 1_700_000_000_000
 HOUR_MS = 3_600_000
-TIMEOUT_S = 20
 METADATA = MetaData()
 TABLE = outbox_table(METADATA)
 OUTBOX = Outbox(TABLE)
@@ -125,7 +125,7 @@ class TestLeases:
 
         def take(mine: list[str]) -> None:
             own = writing_engine(f"sqlite:///{tmp_path / 'outbox.db'}")
-            ready.wait(TIMEOUT_S)
+            ready.wait(PATIENCE_S)
             while True:
                 with own.begin() as connection:
                     taken = claim(connection, limit=10)
@@ -138,7 +138,7 @@ class TestLeases:
         for thread in threads:
             thread.start()
         for thread in threads:
-            thread.join(TIMEOUT_S)
+            thread.join(PATIENCE_S)
 
         every = [subject for mine in claimed for subject in mine]
         assert len(every) == len(set(every)) == 1000

@@ -7,8 +7,7 @@ import pytest
 
 from common.errors import OverloadedError
 from common.pools import open_pool, step_back
-
-WAIT_S = 10
+from tests.waiting import PATIENCE_S
 
 
 class TestBoundedPool:
@@ -29,7 +28,7 @@ class TestBoundedPool:
     async def test_leaves_the_event_loop_free(self) -> None:
         free = threading.Event()
         async with open_pool("test", workers=1, queue=1) as pool:
-            waiting = asyncio.create_task(pool.run(lambda: free.wait(WAIT_S)))
+            waiting = asyncio.create_task(pool.run(lambda: free.wait(PATIENCE_S)))
             await asyncio.sleep(0)
 
             free.set()  # which it only comes to while the thread waits
@@ -39,7 +38,7 @@ class TestBoundedPool:
     async def test_refuses_what_it_cannot_hold_and_says_why(self) -> None:
         free = threading.Event()
         async with open_pool("test", workers=1, queue=2, refusal="Too many are waiting.") as pool:
-            waiting = [asyncio.create_task(pool.run(lambda: free.wait(WAIT_S))) for _ in range(3)]
+            waiting = [asyncio.create_task(pool.run(lambda: free.wait(PATIENCE_S))) for _ in range(3)]
             await asyncio.sleep(0)
 
             with pytest.raises(OverloadedError, match="Too many are waiting"):
@@ -56,11 +55,11 @@ class TestBoundedPool:
 
         def work() -> bool:
             started.set()
-            return free.wait(WAIT_S)
+            return free.wait(PATIENCE_S)
 
         async with open_pool("test", workers=1, queue=0) as pool:
             gone = asyncio.create_task(pool.run(work))
-            await asyncio.to_thread(started.wait, WAIT_S)
+            await asyncio.to_thread(started.wait, PATIENCE_S)
             gone.cancel()
             await asyncio.gather(gone, return_exceptions=True)
 
@@ -72,7 +71,7 @@ class TestBoundedPool:
     async def test_ends_with_what_runs_and_drops_what_waits(self) -> None:
         free = threading.Event()
         async with open_pool("test", workers=1, queue=2) as pool:
-            running = asyncio.create_task(pool.run(lambda: free.wait(WAIT_S)))
+            running = asyncio.create_task(pool.run(lambda: free.wait(PATIENCE_S)))
             waiting = asyncio.create_task(pool.run(lambda: True))
             await asyncio.sleep(0)
             waiting.add_done_callback(lambda _: free.set())
@@ -94,7 +93,7 @@ class TestNiceness:
         async with open_pool("test", workers=2, queue=2, niceness=15) as pool:
             together = threading.Barrier(2)  # so that each thread does one of the two
             theirs = await asyncio.gather(
-                *(pool.run(lambda: (together.wait(WAIT_S), priority())[1]) for _ in range(2))
+                *(pool.run(lambda: (together.wait(PATIENCE_S), priority())[1]) for _ in range(2))
             )
 
         assert theirs == [max(15, ours)] * 2

@@ -17,8 +17,8 @@ from common.metrics import OUTBOX_OLDEST_SECONDS, OUTBOX_PENDING
 from common.outbox import LEASE_MS, MAX_BACKOFF_MS, Outbox, OutboxEntry, outbox_table
 from common.relay import InlineSender, Relay
 from common.writer import DatabaseWriter
+from tests.waiting import PATIENCE_S
 
-TIMEOUT_S = 20
 METADATA = MetaData()
 TABLE = outbox_table(METADATA)
 OUTBOX = Outbox(TABLE)
@@ -72,7 +72,7 @@ class Target:
         return Delivery("alert", delivered=True)
 
     async def until(self, *, told: int = 0, tries: int = 0) -> None:
-        async with asyncio.timeout(TIMEOUT_S), self.changed:
+        async with asyncio.timeout(PATIENCE_S), self.changed:
             await self.changed.wait_for(lambda: len(self.told) >= told and len(self.tries) >= tries)
 
 
@@ -459,7 +459,7 @@ def opened_circuit(*, probe_every_s: float = 0.0) -> Circuit:
 
 class TestInlineSender:
     async def test_may_try_again_once_a_call_of_the_relay_was_quick(self, writer: DatabaseWriter) -> None:
-        inline = InlineSender(opened_circuit(), timeout_s=TIMEOUT_S)
+        inline = InlineSender(opened_circuit(), timeout_s=PATIENCE_S)
         target = Target()
         await write(writer, "a")
 
@@ -485,7 +485,7 @@ class TestInlineSender:
         assert inline.circuit.is_open
 
     async def test_may_not_while_the_relay_fails(self, writer: DatabaseWriter) -> None:
-        inline = InlineSender(opened_circuit(), timeout_s=TIMEOUT_S)
+        inline = InlineSender(opened_circuit(), timeout_s=PATIENCE_S)
         target = Target()
         target.away = True
         await write(writer, "a")
@@ -508,7 +508,7 @@ class TestInlineSender:
         assert [len(tried) for tried in target.tries] == [1, 2]
 
     async def test_its_own_failures_do_not_open_through_the_relay(self, writer: DatabaseWriter) -> None:
-        inline = InlineSender(Circuit("alert", failures_to_open=1), timeout_s=TIMEOUT_S)
+        inline = InlineSender(Circuit("alert", failures_to_open=1), timeout_s=PATIENCE_S)
         target = Target()
         target.away = True
         await write(writer, "a")
@@ -518,7 +518,7 @@ class TestInlineSender:
         assert not inline.circuit.is_open
 
     async def test_its_first_success_after_a_failure_wakes_what_waits(self, writer: DatabaseWriter) -> None:
-        inline = InlineSender(Circuit("alert", failures_to_open=3), timeout_s=TIMEOUT_S)
+        inline = InlineSender(Circuit("alert", failures_to_open=3), timeout_s=PATIENCE_S)
         target = Target()
         target.away = True
         relay = relay_for(writer, target, inline=inline)

@@ -14,9 +14,8 @@ from tests.factories import SANDBOX
 from tests.fakes import FakeUserService, institution_access, key_access
 from tests.raw_servers import answering, reply
 from tests.servers import free_port, serving
-from tests.waiting import eventually
+from tests.waiting import PATIENCE_S, eventually
 
-TIMEOUT_S = 10
 REVOKED = "ask_test_4567abcd_" + "s" * 43
 NEW = "ask_test_0123abcd_" + "s" * 43
 
@@ -47,7 +46,7 @@ class TestServiceCalls:
         settings = ServiceSettings(user_service_url=users.url, _env_file=None)
         async with answering(reply(200)) as base_url:
             async with open_service_calls(settings, client_id="ai_service") as calls:
-                client = await calls.client(base_url, timeout_s=TIMEOUT_S)
+                client = await calls.client(base_url, timeout_s=PATIENCE_S)
                 response = await client.get("/")
             was_closed = client.is_closed
 
@@ -57,7 +56,7 @@ class TestServiceCalls:
     async def test_start_and_stop_while_user_service_is_away(self) -> None:
         settings = ServiceSettings(user_service_url=f"http://127.0.0.1:{free_port()}", _env_file=None)
 
-        async with asyncio.timeout(TIMEOUT_S), open_service_calls(settings, client_id="ai_service") as calls:
+        async with asyncio.timeout(PATIENCE_S), open_service_calls(settings, client_id="ai_service") as calls:
             loaded, known = await calls.keys_loaded(), await calls.access_known()
 
         assert (loaded, known) == (False, False)
@@ -79,7 +78,7 @@ class TestRestart:
                 await calls.access_feed.poll()
                 before = calls.access_feed.state.as_feed()()
 
-        async with asyncio.timeout(TIMEOUT_S), open_service_calls(settings, client_id="ai_service") as calls:
+        async with asyncio.timeout(PATIENCE_S), open_service_calls(settings, client_id="ai_service") as calls:
             by_token = await calls.verifier.verify(fake.user_token())
             by_key = await calls.verifier.verify_key(NEW.encode())
             with pytest.raises(UnauthenticatedError):

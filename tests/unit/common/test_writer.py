@@ -12,8 +12,7 @@ from sqlalchemy.exc import IntegrityError, OperationalError
 from common.db import writing_engine
 from common.errors import UnavailableError
 from common.writer import DatabaseWriter
-
-TIMEOUT_S = 5
+from tests.waiting import PATIENCE_S
 
 
 @pytest.fixture
@@ -135,10 +134,10 @@ class TestCallersThatGoAway:
         def slow(connection: Connection) -> None:
             insert(connection, 1)
             started.set()
-            may_go_on.wait(TIMEOUT_S)
+            may_go_on.wait(PATIENCE_S)
 
         caller = asyncio.create_task(writer.run(slow))
-        await asyncio.to_thread(started.wait, TIMEOUT_S)
+        await asyncio.to_thread(started.wait, PATIENCE_S)
         caller.cancel()
         with pytest.raises(asyncio.CancelledError):
             await caller
@@ -151,7 +150,7 @@ class TestCallersThatGoAway:
         may_go_on = threading.Event()
 
         def fail(_connection: Connection) -> None:
-            may_go_on.wait(TIMEOUT_S)
+            may_go_on.wait(PATIENCE_S)
             raise ValueError("nobody hears this")
 
         caller = asyncio.create_task(writer.run(fail))
@@ -169,7 +168,7 @@ class TestCallersThatGoAway:
 
         async def leave() -> None:
             jobs = [
-                asyncio.create_task(writer.run(lambda _c: may_go_on.wait(TIMEOUT_S))),
+                asyncio.create_task(writer.run(lambda _c: may_go_on.wait(PATIENCE_S))),
                 asyncio.create_task(writer.run(lambda _c: 1 // 0)),
             ]
             await asyncio.sleep(0)
@@ -180,7 +179,7 @@ class TestCallersThatGoAway:
         may_go_on.set()
 
         async def come_back() -> int:
-            async with asyncio.timeout(TIMEOUT_S):
+            async with asyncio.timeout(PATIENCE_S):
                 number = await writer.run(lambda c: insert(c, 3))
                 await writer.close()
             return number

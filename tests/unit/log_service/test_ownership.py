@@ -5,8 +5,7 @@ import pytest
 
 from common.errors import StartupError
 from log_service.archive.ownership import owned
-
-WAIT_S = 20.0
+from tests.waiting import PATIENCE_S
 
 
 class TestOwned:
@@ -34,7 +33,7 @@ class TestOwned:
                     pass
             assert not entered.is_set()
 
-        async with asyncio.timeout(WAIT_S):
+        async with asyncio.timeout(PATIENCE_S):
             await waiting
         assert entered.is_set()
 

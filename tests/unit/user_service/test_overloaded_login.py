@@ -7,12 +7,11 @@ from pydantic import SecretStr
 
 from common.errors import OverloadedError
 from common.pools import open_pool
+from tests.waiting import PATIENCE_S
 from user_service.auth.passwords import Passwords
 from user_service.auth.schemas import Credentials
 from user_service.login.service import Authentication
 from user_service.origin import Origin
-
-WAIT_S = 10
 
 
 class TestLogin:
@@ -21,7 +20,7 @@ class TestLogin:
     ) -> None:
         free, nothing = threading.Event(), cast("Any", None)
         async with open_pool("test", workers=1, queue=0) as pool:
-            waiting = asyncio.create_task(pool.run(lambda: free.wait(WAIT_S)))
+            waiting = asyncio.create_task(pool.run(lambda: free.wait(PATIENCE_S)))
             await asyncio.sleep(0)
             login = Authentication(Passwords(pool), nothing, nothing, nothing).login(
                 session=nothing,

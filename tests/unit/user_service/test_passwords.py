@@ -9,10 +9,10 @@ import pytest
 from argon2 import PasswordHasher
 
 from common.errors import OverloadedError
+from tests.waiting import PATIENCE_S
 from user_service.auth.passwords import OWASP_ARGON2ID, Passwords, open_passwords
 
 PASSWORD = "tide-and-lantern-42"
-WAIT_S = 10
 
 
 class QuickHasher(PasswordHasher):
@@ -31,7 +31,7 @@ class QuickHasher(PasswordHasher):
         self.checks += 1
         self.niceness = os.getpriority(os.PRIO_PROCESS, threading.get_native_id())
         self.started.set()
-        assert self.may_go_on.wait(WAIT_S)
+        assert self.may_go_on.wait(PATIENCE_S)
         return super().verify(hash, password)
 
 
@@ -124,7 +124,7 @@ class TestQueue:
             await passwords.check(PASSWORD, stored=None)
 
         hasher.may_go_on.set()
-        async with asyncio.timeout(WAIT_S):
+        async with asyncio.timeout(PATIENCE_S):
             results = await asyncio.gather(*waiting)
         assert [result.correct for result in results] == [False] * 3
         assert not (await passwords.check(PASSWORD, stored=None)).correct
@@ -134,7 +134,7 @@ class TestQueue:
     ) -> None:
         hasher.may_go_on.clear()
         running, *waiting = (asyncio.create_task(passwords.check(PASSWORD, stored=None)) for _ in range(3))
-        assert await asyncio.to_thread(hasher.started.wait, WAIT_S)
+        assert await asyncio.to_thread(hasher.started.wait, PATIENCE_S)
 
         for task in (running, *waiting):
             task.cancel()
@@ -146,5 +146,5 @@ class TestQueue:
         with pytest.raises(OverloadedError):
             await passwords.check(PASSWORD, stored=None)
         hasher.may_go_on.set()
-        async with asyncio.timeout(WAIT_S):
+        async with asyncio.timeout(PATIENCE_S):
             await asyncio.gather(*again)

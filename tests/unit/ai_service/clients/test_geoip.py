@@ -18,10 +18,10 @@ from common.contracts.geoip import GeoLocation
 from common.contracts.tokens import ServiceTokenRequest
 from common.delivery import courier
 from tests.raw_servers import answering, reply
+from tests.waiting import PATIENCE_S
 
 ADDRESS = ip_address("81.2.69.160")
 BERLIN = {"status": "found", "country": "DE", "city": "Berlin", "latitude": 52.52, "longitude": 13.405}
-TIMEOUT_S = 10.0
 CACHE_S = 3600.0
 PROBE_S = 5.0
 
@@ -75,7 +75,7 @@ async def _token(_request: httpx.Request) -> httpx.Response:
 
 @asynccontextmanager
 async def open_client(
-    service: Service, *, timeout_s: float = TIMEOUT_S, with_token: bool = True, cache_size: int = 1000
+    service: Service, *, timeout_s: float = PATIENCE_S, with_token: bool = True, cache_size: int = 1000
 ) -> AsyncIterator[GeoIpClient]:
     users = httpx.AsyncClient(transport=httpx.MockTransport(_token), base_url="http://users.test")
     credentials = ServiceTokenRequest(client_id="ai_service", client_secret=SecretStr("secret"))
@@ -84,7 +84,7 @@ async def open_client(
         await tokens.renew()
     async with (
         answering(service.answer) as base_url,
-        courier(base_url, timeout_s=TIMEOUT_S) as client,
+        courier(base_url, timeout_s=PATIENCE_S) as client,
     ):
         yield GeoIpClient(
             client,
@@ -236,7 +236,7 @@ class TestDeadline:
             location = await geoip.locate(ADDRESS)
             running = [task for task in asyncio.all_tasks() if "_look_up" in repr(task.get_coro())]
 
-            async with asyncio.timeout(TIMEOUT_S):
+            async with asyncio.timeout(PATIENCE_S):
                 await service.hung_up.wait()
 
         assert location == UNAVAILABLE

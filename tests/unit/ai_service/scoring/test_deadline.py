@@ -4,8 +4,7 @@ import pytest
 
 from ai_service.scoring.deadline import DeadlineInvalidError, Deadlines, seconds_allowed
 from common.logging import request_id, start_request
-
-TIMEOUT_S = 5
+from tests.waiting import PATIENCE_S
 
 
 class Waiting:
@@ -28,7 +27,7 @@ class TestDeadlines:
         deadlines.watch(late, 0.02)
         deadlines.watch(early, 60)
 
-        async with asyncio.timeout(TIMEOUT_S):
+        async with asyncio.timeout(PATIENCE_S):
             await late.expired.wait()
 
         assert not sent.expired.is_set()
@@ -39,7 +38,7 @@ class TestDeadlines:
         began = loop.time()
         deadlines.watch(waiting, 0.03)
 
-        async with asyncio.timeout(TIMEOUT_S):
+        async with asyncio.timeout(PATIENCE_S):
             await waiting.expired.wait()
 
         assert loop.time() - began >= 0.03
@@ -52,7 +51,7 @@ class TestDeadlines:
             deadlines.watch(answer, 0.02)
 
         await asyncio.gather(watch(first, "req-a"), watch(second, "req-b"))
-        async with asyncio.timeout(TIMEOUT_S):
+        async with asyncio.timeout(PATIENCE_S):
             await first.expired.wait()
             await second.expired.wait()
 
@@ -60,7 +59,7 @@ class TestDeadlines:
 
     async def test_go_on_after_a_pause(self) -> None:
         deadlines, first, second = Deadlines(), Waiting(), Waiting()
-        async with asyncio.timeout(TIMEOUT_S):
+        async with asyncio.timeout(PATIENCE_S):
             deadlines.watch(first, 0.01)
             await first.expired.wait()
             deadlines.watch(second, 0.01)

@@ -16,7 +16,7 @@ from tests.conftest import RunningUserService
 from tests.factories import SANDBOX
 from tests.fakes import AccessChange, institution_access, key_access
 from tests.raw_servers import answering, reply
-from tests.waiting import eventually
+from tests.waiting import PATIENCE_S, eventually
 
 KEY = b"ask_test_0123abcd_secret"
 CHANGES: list[AccessChange] = [
@@ -31,7 +31,7 @@ def feed_client(client: httpx.AsyncClient, tokens: ServiceTokens) -> AccessFeedC
 
 @pytest.fixture
 async def users_client(users: RunningUserService) -> AsyncIterator[httpx.AsyncClient]:
-    async with service_client(users.url, timeout_s=5) as client:
+    async with service_client(users.url, timeout_s=PATIENCE_S) as client:
         yield client
 
 
@@ -117,7 +117,10 @@ class TestPoll:
         "body", [b"", b"{}", b"null", b'{"version": "x"}', b'{"after": 0, "version": -1}', b"[" * 1000]
     )
     async def test_of_something_that_is_no_feed_fails(self, tokens: ServiceTokens, body: bytes) -> None:
-        async with answering(reply(200, body=body)) as url, service_client(url, timeout_s=5) as client:
+        async with (
+            answering(reply(200, body=body)) as url,
+            service_client(url, timeout_s=PATIENCE_S) as client,
+        ):
             feed = feed_client(client, tokens)
 
             worked = await feed.poll()
@@ -210,7 +213,7 @@ class TestTellUses:
         assert users.fake.key_uses == {f"key_{number}": number for number in range(1201)}
 
     async def test_keeps_those_that_could_not_be_told(self, tokens: ServiceTokens) -> None:
-        async with answering(reply(503)) as url, service_client(url, timeout_s=5) as client:
+        async with answering(reply(503)) as url, service_client(url, timeout_s=PATIENCE_S) as client:
             feed = feed_client(client, tokens)
             feed.state.put_back({"key_test": 7})
 

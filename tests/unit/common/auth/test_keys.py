@@ -20,6 +20,7 @@ from common.clock import epoch_ms
 from common.contracts.tokens import Scope
 from common.errors import UnavailableError
 from tests.fakes import FakeUserService, new_key, shared_key
+from tests.waiting import PATIENCE_S
 
 EXPECTED = Expected(issuer="assay", audience="assay")
 
@@ -294,7 +295,7 @@ class TestKeepFresh:
 
         task.cancel()
         left = asyncio.all_tasks() - before
-        await asyncio.wait(left, timeout=10)
+        await asyncio.wait(left, timeout=PATIENCE_S)
 
         assert all(each.done() for each in left)
 

@@ -10,8 +10,8 @@ from structlog.testing import capture_logs
 from common.auth.service_tokens import MAX_RETRY_S, RETRY_S, ServiceTokens
 from common.contracts.tokens import ServiceTokenRequest
 from common.errors import UnavailableError
+from tests.waiting import PATIENCE_S
 
-TIMEOUT_S = 10
 SECRET = "canary-secret"
 
 
@@ -40,7 +40,7 @@ class TokenServer:
         return httpx.Response(self.status, content=self.body or json.dumps(issued).encode())
 
     async def until_asked(self, times: int) -> None:
-        async with asyncio.timeout(TIMEOUT_S), self.changed:
+        async with asyncio.timeout(PATIENCE_S), self.changed:
             await self.changed.wait_for(lambda: len(self.asked) >= times)
 
     def tokens(self) -> ServiceTokens:
@@ -87,7 +87,7 @@ class TestRenew:
         server.away = True
         asked = len(server.asked)
 
-        async with asyncio.timeout(TIMEOUT_S):
+        async with asyncio.timeout(PATIENCE_S):
             while tokens.available:
                 for _ in range(100):
                     with suppress(UnavailableError):
@@ -139,7 +139,7 @@ class TestRenew:
         server.expires_in = 1
         tokens = server.tokens()
         await tokens.renew()
-        async with asyncio.timeout(TIMEOUT_S):
+        async with asyncio.timeout(PATIENCE_S):
             while tokens.available:  # noqa: ASYNC110 - the clock is what is waited for
                 await asyncio.sleep(0.02)
 
@@ -152,7 +152,7 @@ class TestKeepFresh:
         tokens = server.tokens()
         keeping = asyncio.create_task(tokens.keep_fresh())
 
-        async with asyncio.timeout(TIMEOUT_S):
+        async with asyncio.timeout(PATIENCE_S):
             await tokens.wait()
         keeping.cancel()
 
@@ -178,7 +178,7 @@ class TestKeepFresh:
         await server.until_asked(1)
         server.away = False
 
-        async with asyncio.timeout(TIMEOUT_S):
+        async with asyncio.timeout(PATIENCE_S):
             await tokens.wait()
         keeping.cancel()
 
@@ -192,7 +192,7 @@ class TestRefused:
         monkeypatch.setattr("common.auth.service_tokens.MAX_RETRY_S", 0.0)
         tokens = server.tokens()
         keeping = asyncio.create_task(tokens.keep_fresh())
-        async with asyncio.timeout(TIMEOUT_S):
+        async with asyncio.timeout(PATIENCE_S):
             await tokens.wait()
 
         tokens.was_refused()
@@ -204,7 +204,7 @@ class TestRefused:
     async def test_again_and_again_soon_after_the_last_costs_nothing(self, server: TokenServer) -> None:
         tokens = server.tokens()
         keeping = asyncio.create_task(tokens.keep_fresh())
-        async with asyncio.timeout(TIMEOUT_S):
+        async with asyncio.timeout(PATIENCE_S):
             await tokens.wait()
 
         for _ in range(100):

@@ -24,8 +24,7 @@ from tests.api.log_service.harness import make_records
 from tests.notice_factories import make_notice
 from tests.raw_servers import answering, reply
 from tests.servers import serving
-
-TIMEOUT_S = 5.0
+from tests.waiting import PATIENCE_S
 
 
 @dataclass
@@ -93,7 +92,7 @@ class TestTeller:
 
         async with (
             serving(Starlette(routes=[Route(told.path, receive, methods=["POST"])])) as base_url,
-            courier(base_url, timeout_s=TIMEOUT_S) as client,
+            courier(base_url, timeout_s=PATIENCE_S) as client,
         ):
             delivery = await told.by(client, Token())
 
@@ -104,14 +103,14 @@ class TestTeller:
         assert batch == told.batch.model_validate({next(iter(told.batch.model_fields)): told.items})
 
     async def test_tells_nobody_of_nothing(self, told: Told) -> None:
-        async with answering(reply(500)) as base_url, courier(base_url, timeout_s=TIMEOUT_S) as client:
+        async with answering(reply(500)) as base_url, courier(base_url, timeout_s=PATIENCE_S) as client:
             delivery = await told.tell(told.client(client, Token()), [])
 
         assert delivery == Delivery(told.target, delivered=True)
 
     async def test_says_that_its_token_was_refused(self, told: Told) -> None:
         tokens = Token()
-        async with answering(reply(401)) as base_url, courier(base_url, timeout_s=TIMEOUT_S) as client:
+        async with answering(reply(401)) as base_url, courier(base_url, timeout_s=PATIENCE_S) as client:
             delivery = await told.by(client, tokens)
 
         assert delivery == Delivery(told.target, delivered=False, error="status 401")
@@ -119,7 +118,7 @@ class TestTeller:
 
     async def test_tells_its_circuit_and_asks_it(self, told: Told) -> None:
         circuit = Circuit(told.target, failures_to_open=1)
-        async with answering(reply(503)) as base_url, courier(base_url, timeout_s=TIMEOUT_S) as client:
+        async with answering(reply(503)) as base_url, courier(base_url, timeout_s=PATIENCE_S) as client:
             errors = [(await told.by(client, Token(), circuit)).error for _ in range(2)]
 
         assert errors == ["status 503", "circuit open"]
