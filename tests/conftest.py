@@ -14,7 +14,7 @@ from tests.postgres import postgres_server, postgres_url
 from tests.servers import serving
 from tests.valkey import valkey_server, valkey_url
 
-pytest_plugins = ["tests.security.tally"]
+pytest_plugins = ["tests.security.tally", "tests.tables"]
 # fixtures that live beside the server they start
 __all__ = ["postgres_server", "postgres_url", "valkey_server", "valkey_url"]
 

@@ -4,41 +4,35 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
-from rich.console import Console
 
 from local_stack.settings import Stores
 from tests.faults.cells import Phases, Trouble
 from tests.faults.history import write_history
 from tests.faults.matrix import MAIL, NETWORK, ON_SERVERS, Matrix, shortcomings, table
 from tests.faults.stack import faulty_stack
+from tests.tables import Tables
 
 PHASES = Phases(baseline_s=4.0, fault_s=4.0)
 MAIL_PHASES = Phases(baseline_s=4.0, fault_s=3.0)
 
 
 @pytest.fixture(scope="module")
-def matrix(tmp_path_factory: pytest.TempPathFactory, request: pytest.FixtureRequest) -> Iterator[Matrix]:
+def matrix(tmp_path_factory: pytest.TempPathFactory, tables: Tables) -> Iterator[Matrix]:
     """A stack for all cells; at the end, a table of what they came to."""
-    yield from _matrix(tmp_path_factory, request, Stores.EMBEDDED)
+    yield from _matrix(tmp_path_factory, tables, Stores.EMBEDDED)
 
 
 @pytest.fixture(scope="module")
-def matrix_on_servers(
-    tmp_path_factory: pytest.TempPathFactory, request: pytest.FixtureRequest
-) -> Iterator[Matrix]:
+def matrix_on_servers(tmp_path_factory: pytest.TempPathFactory, tables: Tables) -> Iterator[Matrix]:
     """The same on PostgreSQL and Valkey."""
-    yield from _matrix(tmp_path_factory, request, Stores.SERVERS)
+    yield from _matrix(tmp_path_factory, tables, Stores.SERVERS)
 
 
-def _matrix(
-    tmp_path_factory: pytest.TempPathFactory, request: pytest.FixtureRequest, stores: Stores
-) -> Iterator[Matrix]:
+def _matrix(tmp_path_factory: pytest.TempPathFactory, tables: Tables, stores: Stores) -> Iterator[Matrix]:
     with faulty_stack(tmp_path_factory.mktemp("stack") / "var", stores=stores) as stack:
         running = Matrix(stack)
         yield running
-    capture = request.config.pluginmanager.getplugin("capturemanager")
-    with capture.global_and_fixture_disabled():
-        Console(width=200).print("\n", table(running.results))
+    tables.add(table(running.results))
 
 
 def named(trouble: Trouble) -> str:

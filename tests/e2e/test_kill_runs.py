@@ -10,7 +10,6 @@ from itertools import chain
 from pathlib import Path
 
 import pytest
-from rich.console import Console
 from rich.table import Table
 
 from local_stack.settings import Stores
@@ -23,6 +22,7 @@ from tests.faults.invariants import Breach
 from tests.faults.kills import AT_COMMITS, Kill, Killed, planned_kills, run_chain
 from tests.faults.load import Load, Mix
 from tests.faults.stack import FaultyStack, faulty_stack
+from tests.tables import Tables
 
 SEED = 20_261_121
 KILLS, ROUNDS = 70, 5
@@ -74,13 +74,11 @@ def stack_on_servers(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Fault
 
 
 @pytest.fixture(scope="module")
-def report(request: pytest.FixtureRequest) -> Iterator[Report]:
+def report(tables: Tables) -> Iterator[Report]:
     """A table of all kills, shown at the end."""
     filled = Report()
     yield filled
-    capture = request.config.pluginmanager.getplugin("capturemanager")
-    with capture.global_and_fixture_disabled():
-        Console(width=150).print("\n", filled.table)
+    tables.add(filled.table)
 
 
 class TestKillRuns:

@@ -5,13 +5,13 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 
 import pytest
-from rich.console import Console
 from rich.table import Table
 
 from bench.figures import Aim, Better, Figure
 from local_stack.accounts import access_token, register_sandbox
 from tests.e2e.overload import CALM_S, Generator, Step, impolite, own_core
 from tests.e2e.stacks import running_stack
+from tests.tables import Tables
 
 FACTORS = (1.0, 2.0, 3.0, 5.0)
 STEP_S = 3.0
@@ -35,7 +35,7 @@ class Overload:
 
 
 @pytest.fixture(scope="module")
-def overload(tmp_path_factory: pytest.TempPathFactory, request: pytest.FixtureRequest) -> Iterator[Overload]:
+def overload(tmp_path_factory: pytest.TempPathFactory, tables: Tables) -> Iterator[Overload]:
     """One run for all tests; at the end its figures are printed."""
     with running_stack(tmp_path_factory.mktemp("stack") / "var") as stack:
         login = register_sandbox(stack.url("user_service"), name="Overload")
@@ -44,9 +44,7 @@ def overload(tmp_path_factory: pytest.TempPathFactory, request: pytest.FixtureRe
             capacity, steps, calm = asyncio.run(run(generator))
         done = Overload(capacity, steps, calm, generator.acknowledged, generator.saved())
     yield done
-    capture = request.config.pluginmanager.getplugin("capturemanager")
-    with capture.global_and_fixture_disabled():
-        Console().print("\n", table(done.figures()))
+    tables.add(table(done.figures()))
 
 
 async def run(generator: Generator) -> tuple[float, list[Step], Step]:

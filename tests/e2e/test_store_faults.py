@@ -8,7 +8,6 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
-from rich.console import Console
 from rich.table import Table
 
 from local_stack.settings import Stores
@@ -24,6 +23,7 @@ from tests.faults.outages import (
     shortcomings,
 )
 from tests.faults.stack import POSTGRESQL, VALKEY, FaultyStack, faulty_stack
+from tests.tables import Tables
 
 SECONDS = 4.0
 # gone for good: their connections answer nothing useful
@@ -46,7 +46,7 @@ def stack(tmp_path_factory: pytest.TempPathFactory) -> Iterator[FaultyStack]:
 
 
 @pytest.fixture(scope="module")
-def results(request: pytest.FixtureRequest) -> Iterator[list[OutageResult]]:
+def results(tables: Tables) -> Iterator[list[OutageResult]]:
     """What every outage came to, shown at the end."""
     found: list[OutageResult] = []
     yield found
@@ -55,9 +55,7 @@ def results(request: pytest.FixtureRequest) -> Iterator[list[OutageResult]]:
         drained = "never" if each.drained_s is None else f"{each.drained_s:.1f}"
         cells = (each.outage.store, each.outage.name, each.during, each.degraded, drained, len(each.breaches))
         table.add_row(*map(str, cells))
-    capture = request.config.pluginmanager.getplugin("capturemanager")
-    with capture.global_and_fixture_disabled():
-        Console(width=150).print("\n", table)
+    tables.add(table)
 
 
 class TestPostgresqlIsAway:

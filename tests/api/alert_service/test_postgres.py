@@ -44,7 +44,7 @@ class TestOverPostgres:
             "database_url": SecretStr(postgres_url),
             "mail_collect_s": 0,
             "mail_max_alerts": 2,
-            "smtp_timeout_s": 30,  # a mail whose acceptance comes too late goes out again, as it must
+            "smtp_timeout_s": 60,  # a mail whose acceptance comes too late goes out again, as it must
         }
         async with open_alerts(**changes) as one, open_alerts(**changes) as other:
             await asyncio.gather(
@@ -54,7 +54,7 @@ class TestOverPostgres:
                     for service in (one, other)
                 )
             )
-            await mails.until(lambda _received: set(mails.ids()) == set(ids), timeout_s=40)
+            await mails.until(lambda _received: set(mails.ids()) == set(ids))
 
         assert Counter(mails.ids()) == Counter(ids)
 

@@ -228,7 +228,7 @@ class TestWithoutValkey:
                 let_through = await sent(limits, caller(), 400)
                 seconds = int(time.monotonic() - began) + 2
 
-        assert 50 <= let_through <= 50 * seconds < 400
+        assert 50 <= let_through <= min(400, 50 * seconds)
 
     async def test_they_count_together_again_when_it_is_back(self, valkey_server: ValkeyServer) -> None:
         with running_valkey() as server:

@@ -113,7 +113,7 @@ class TestKilledBetweenWriteAndNote:
             log_service_process(tmp_path, users, url, port=port) as (process, service),
         ):
             await service.hand_over(records)
-            async with asyncio.timeout(20):
+            async with asyncio.timeout(PATIENCE_S):
                 await front.written.wait()
             await process.kill()
         before = bucket.objects()
@@ -175,10 +175,10 @@ class TestStoppedInOrder:
             ),
         ):
             await service.hand_over(records)
-            async with asyncio.timeout(20):
+            async with asyncio.timeout(PATIENCE_S):
                 await front.written.wait()
 
-            async with asyncio.timeout(8):  # less than one call to S3 may take
+            async with asyncio.timeout(18):  # less than the 20 s that one call to S3 may take
                 status = await process.stop()
 
         async with log_service_process(tmp_path, users, bucket.url, port=port) as (_, service):
