@@ -35,6 +35,7 @@ def started_stack(
     """Yield a stack whose every part is ready, and stop it at the end, in order, whatever happened."""
     with owned_stack(settings, geoip_provider=geoip_provider, reload=reload) as stack:
         try:
+            stack.refuse_taken_ports()  # before minutes are spent on a model
             prepare(stack.files, geoip_provider=geoip_provider)
             _start(stack, console)
             yield stack

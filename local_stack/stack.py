@@ -36,10 +36,14 @@ class Stack:
         """Return where a part answers."""
         return self._part(name).url
 
-    def start(self) -> None:
-        """Start every part, once the databases are there; raises `PortTakenError` before anything was started."""
+    def refuse_taken_ports(self) -> None:
+        """Raise `PortTakenError` when something else listens where a part would."""
         for part in self.parts:
             _refuse_taken_ports(part)
+
+    def start(self) -> None:
+        """Start every part, once the databases are there; raises `PortTakenError` before anything was started."""
+        self.refuse_taken_ports()
         self._start_servers()
         for part in self.parts:
             if part.name not in self.children:
