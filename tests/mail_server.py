@@ -8,6 +8,7 @@ from dataclasses import dataclass, field
 from email import message_from_bytes
 from email.message import EmailMessage
 from email.policy import default
+from functools import cached_property
 from typing import Any
 
 from aiosmtpd.smtp import SMTP, AuthResult, Envelope, LoginPassword, Session
@@ -22,7 +23,7 @@ class Received:
     recipients: tuple[str, ...]
     message: EmailMessage
 
-    @property
+    @cached_property
     def text(self) -> str:
         """Return the plain text part."""
         part = self.message.get_body(["plain"])

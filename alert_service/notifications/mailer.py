@@ -55,6 +55,7 @@ class Mailer:
     _sending: dict[str, _Sending] = field(default_factory=dict)
     _pace: Pace = field(init=False)
     _is_lane_free: bool = False
+    _claimed: tuple[str, ...] = ()  # leased by the database's thread, not yet heard of here
 
     def __post_init__(self) -> None:
         self._pace = Pace(lanes=self.settings.mail_concurrency)
@@ -86,7 +87,8 @@ class Mailer:
             await asyncio.wait(tasks, timeout=timeout_s)
         left = tuple(self._sending)
         await end(tasks)
-        await self.writer.run(lambda c: repository.give_back(c, left))
+        # behind a claim whose caller was cancelled: jobs run one after another
+        await self.writer.run(lambda c: repository.give_back(c, (*left, *self._claimed)))
 
     async def _renew(self, mail_ids: Sequence[str]) -> None:
         now_ms = epoch_ms()
@@ -98,7 +100,12 @@ class Mailer:
         """Make mails, start sending those that may go, and return for how many seconds nothing new is ripe."""
         free = self._pace.lanes(time.monotonic()) - len(self._sending)
         busy = Counter(sending.institution_id for sending in self._sending.values())
-        due, ripe_in = await self.writer.run(lambda c: self._due(c, free=free, busy=busy))
+        try:
+            due, ripe_in = await self.writer.run(lambda c: self._due(c, free=free, busy=busy))
+        except Exception:
+            self._claimed = ()  # what was not committed is not leased
+            raise
+        self._claimed = ()
         for mail in due:
             task = asyncio.create_task(self._send(mail))
             self._sending[mail.mail_id] = _Sending(mail.institution_id, task)
@@ -131,6 +138,7 @@ class Mailer:
             busy=busy,
             per_institution=per_institution,
         )
+        self._claimed = tuple(mail.mail_id for mail in mails)
         return mails, ripe_in
 
     def _ended(self, mail_id: str) -> None:

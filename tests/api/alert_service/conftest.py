@@ -118,7 +118,7 @@ async def open_alerts(users: RunningUserService, mails: MailServer, tmp_path: Pa
                 "user_service_url": users.url,
                 "smtp_port": mails.port,
                 "smtp_security": SmtpSecurity.NONE,
-                "smtp_timeout_s": 2,
+                "smtp_timeout_s": 10,
                 "mail_collect_s": 0.2,
                 "log_level": "error",
                 **changes,

@@ -1,9 +1,20 @@
 import asyncio
 import sqlite3
+import threading
+from contextlib import closing
 from pathlib import Path
+from typing import Any
 
+import pytest
+from sqlalchemy import Connection
+
+from alert_service.notifications import repository
+from alert_service.notifications.mail import Mail
 from tests.alert_factories import alert_body
 from tests.api.alert_service.conftest import OpenAlerts
+from tests.commits import HELD_S
+from tests.mail_server import MailServer
+from tests.waiting import PATIENCE_S
 
 
 class TestDurability:
@@ -54,6 +65,31 @@ class TestDurability:
         assert refused
         assert {answer.status_code for answer in refused} == {503}
         assert all(answer.headers["Retry-After"] == "1" for answer in refused)
+
+
+class TestStopping:
+    async def test_while_mails_are_claimed_gives_them_back(
+        self, open_alerts: OpenAlerts, mails: MailServer, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        claim, begun, may_go_on = repository.claim, threading.Event(), threading.Event()
+
+        def held(connection: Connection, **which: Any) -> list[Mail]:  # noqa: ANN401 - as it is called
+            claimed = claim(connection, **which)
+            if claimed:
+                begun.set()
+                assert may_go_on.wait(PATIENCE_S)
+            return claimed
+
+        monkeypatch.setattr(repository, "claim", held)
+        async with open_alerts(mail_collect_s=0) as alerts:
+            await alerts.raise_alerts(alert_body())
+            assert await asyncio.to_thread(begun.wait, PATIENCE_S)
+            asyncio.get_running_loop().call_later(HELD_S, may_go_on.set)
+        with closing(sqlite3.connect(tmp_path / "alerts.db")) as database:
+            leases = database.execute("SELECT leased_until_ms FROM mails").fetchall()
+
+        assert leases == [(0,)]
+        assert mails.received == []
 
 
 class TestCounting:
