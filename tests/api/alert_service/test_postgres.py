@@ -39,7 +39,7 @@ class TestOverPostgres:
     async def test_two_services_on_one_database_never_send_the_same_mail(
         self, open_alerts: OpenAlerts, mails: MailServer, postgres_url: str
     ) -> None:
-        ids = [f"alr_{number:03}" for number in range(210)]
+        ids = [f"alr_{number:03}" for number in range(105)]
         changes = {
             "database_url": SecretStr(postgres_url),
             "mail_collect_s": 0,
