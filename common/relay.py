@@ -39,8 +39,10 @@ class Relay:
     """Tells one target what the inline sender could not.
 
     `send` takes subject ids and answers whether all of them were delivered. While a target fails, the relay tries
-    one row at a time; the first success, its own or the inline sender's, wakes all the others. It is also the one
-    that finds out when the inline sender may try again: after a call as quick as an inline one has to be.
+    one row at a time; the first success, its own or the inline sender's, wakes all the others. Each failure halves the
+    batches that follow and each full one that is taken doubles them, so that a target that fails for their size alone is drained too.
+    It is also the one that finds out when the inline sender may try again: after a call as quick as an inline one has
+    to be.
     """
 
     def __init__(
@@ -60,7 +62,7 @@ class Relay:
         self._outbox = outbox
         self._target = target
         self._send = send
-        self._batch = batch
+        self._batch = self._most = batch
         self._inline = inline
         self._clock = clock
         self._failures = 0
@@ -157,6 +159,10 @@ class Relay:
     async def _settle(self, subjects: Collection[str]) -> None:
         await self._writer.run(lambda c: self._outbox.remove(c, self._target, subjects))
         failpoint("relay.after_mark")
+        if (
+            len(subjects) >= self._batch
+        ):  # a single row that shows that the target is there says nothing of many
+            self._batch = min(self._most, 2 * self._batch)
         if self._failures:
             self._failures = 0
             self.wake()
@@ -165,6 +171,7 @@ class Relay:
         """Put `subjects` back until the target may be there again."""
         error = delivery.error or "unknown"
         self._failures += 1
+        self._batch = max(1, self._batch // 2)
         delay = backoff_ms(self._failures)
         _log.warning(
             "outbox.not_delivered", target=self._target, error=error, rows=len(subjects), retry_ms=delay

@@ -8,12 +8,13 @@ from sqlalchemy.ext.asyncio import AsyncSession
 from common.auth.gate import MAX_LIFETIME_S
 from common.tenancy import of_every_tenant
 from user_service.access_changes.noting import FEED, Subject
-from user_service.access_changes.tables import AccessChangeRow
+from user_service.access_changes.tables import AccessChangeRow, AccessMarkRow
 from user_service.api_keys.tables import ApiKeyRow
 from user_service.institutions.tables import InstitutionRow
 from user_service.numbering import CounterRow
 from user_service.sessions.tables import SessionRow
 
+MARKS_KEPT = 100_000
 LONGEST_TOKEN_MS = MAX_LIFETIME_S * 1000
 _TOLD = "the feed tells services about all institutions"
 _USES = "services tell when keys of all institutions were used"
@@ -27,8 +28,8 @@ async def last_change(session: AsyncSession) -> tuple[int, str]:
 
 
 async def is_change(session: AsyncSession, version: int, mark: str) -> bool:
-    """Say whether `version` has this mark, and is still the last change of its subject."""
-    query = select(AccessChangeRow.mark).where(AccessChangeRow.version == version)
+    """Say whether `version` has this mark; after `MARKS_KEPT` later changes nobody knows."""
+    query = select(AccessMarkRow.mark).where(AccessMarkRow.version == version)
     return mark == await session.scalar(query)
 
 
@@ -85,6 +86,13 @@ async def forget_ended_sessions(session: AsyncSession, *, now_ms: int) -> None:
         .execution_options(synchronize_session=False)
     )
     await session.execute(of_every_tenant(forgetting, _TOLD))
+
+
+async def forget_marks(session: AsyncSession) -> None:
+    """Delete the marks of versions that no service which still runs can stand on."""
+    last, _ = await last_change(session)
+    forgetting = delete(AccessMarkRow).where(AccessMarkRow.version <= last - MARKS_KEPT)
+    await session.execute(forgetting.execution_options(synchronize_session=False))
 
 
 async def note_uses(session: AsyncSession, used_at_ms: Mapping[str, int]) -> None:

@@ -42,7 +42,7 @@ class AccessFeeds:
     async def read(self, session: AsyncSession, *, after: int, mark: str, now_ms: int) -> AccessFeed:
         """Return what changed after a version; everything, unless this database knows it by that mark.
 
-        It may have known it: where the subject has changed since, or was forgotten, everything is told too.
+        It may have known it, a hundred thousand changes ago.
         """
         if not after or not await repository.is_change(session, after, mark):
             after, mark = 0, ""
@@ -85,11 +85,13 @@ class OwnAccess:
     async def catch_up(self) -> None:
         """Read every change that was committed until now, by whichever process."""
         async with self._database.sessions() as session:
-            if await repository.last_change(session) == (self.state.version, self.state.mark):
+            if await self._is_up_to_date(session):
                 return
-            async with self._catching_up:  # one reads on where the other stopped
-                while await self._read_page(session):
-                    pass
+        async with self._catching_up, self._database.sessions() as session:
+            if await self._is_up_to_date(session):  # whoever was before this one has read on
+                return
+            while await self._read_page(session):
+                pass
 
     async def keep_uses(self, *, every_s: float) -> None:
         """Write down which keys were used here; runs until cancelled."""
@@ -105,6 +107,10 @@ class OwnAccess:
             await asyncio.sleep(TIDY_S)
             async with self._database.sessions.begin() as session:
                 await repository.forget_ended_sessions(session, now_ms=epoch_ms())
+                await repository.forget_marks(session)
+
+    async def _is_up_to_date(self, session: AsyncSession) -> bool:
+        return await repository.last_change(session) == (self.state.version, self.state.mark)
 
     async def _read_page(self, session: AsyncSession) -> bool:
         now_ms = epoch_ms()

@@ -3,11 +3,11 @@
 import secrets
 from enum import StrEnum
 
-from sqlalchemy import event
+from sqlalchemy import event, insert
 from sqlalchemy.ext.asyncio import AsyncSession
 from sqlalchemy.orm import Session, SessionTransaction
 
-from user_service.access_changes.tables import AccessChangeRow
+from user_service.access_changes.tables import AccessChangeRow, AccessMarkRow
 from user_service.numbering import next_number
 from user_service.statements import insert_or
 
@@ -36,6 +36,7 @@ async def note_change(session: AsyncSession, kind: Subject, subject_id: str) -> 
     change = {"version": version, "mark": secrets.token_hex(MARK_BYTES)}
     row = insert_or(session, AccessChangeRow).values(kind=kind.value, subject_id=subject_id, **change)
     await session.execute(row.on_conflict_do_update(index_elements=["kind", "subject_id"], set_=change))
+    await session.execute(insert(AccessMarkRow).values(change))
     if ANNOUNCE in session.info:
         if _CHANGED not in session.info:
             event.listen(session.sync_session, "after_transaction_end", _ended)

@@ -22,6 +22,8 @@ from user_service.institutions.schemas import (
 )
 from user_service.institutions.tables import InstitutionRow
 
+ONLY_THE_NAME = {"changed": "name"}  # nobody gets in by it
+
 
 @dataclass(frozen=True)
 class Administration:
@@ -105,10 +107,10 @@ async def _changed(
     *,
     now_ms: int,
 ) -> None:
-    """Write changes down, record them, and tell every service; in this order, as everywhere."""
+    """Write changes down, record them, and tell every service what it has to know; in this order, as everywhere."""
     await session.flush()
     for action, details in happened:
         event = Event(action, actor_of(caller), "institution", row.institution_id, dict(details))
         await record(session, row.as_contract(), event, now_ms=now_ms)
-    if happened:
+    if any(details != ONLY_THE_NAME for _, details in happened):
         await note_change(session, Subject.INSTITUTION, row.institution_id)

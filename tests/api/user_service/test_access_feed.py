@@ -23,7 +23,7 @@ from tests.api.user_service.conftest import (
     service_token,
 )
 from tests.asgi import open_app_apart
-from user_service.access.repository import forget_ended_sessions, last_change
+from user_service.access.repository import forget_ended_sessions, forget_marks, last_change
 from user_service.access.service import AccessFeeds
 from user_service.access_changes.noting import Subject, note_change
 from user_service.institutions.tables import PLATFORM_INSTITUTION_ID
@@ -144,17 +144,16 @@ class TestFeed:
 
         assert (feed.after, feed.version, len(feed.institutions), len(feed.api_keys)) == (0, 3, 2, 1)
 
-    async def test_starts_over_for_one_whose_last_change_was_replaced_by_a_later_one_of_its_subject(
+    async def test_goes_on_for_one_whose_last_change_was_replaced_by_a_later_one_of_its_subject(
         self, client: httpx.AsyncClient, admin: Admin, key: dict[str, Any], service_headers: dict[str, str]
     ) -> None:
-        """No mark is kept of such a version: better too much is told than too little."""
         known = await read(client, service_headers)
         await client.delete(f"/v1/api-keys/{key['key_id']}", headers=admin.headers)
         await make_key(client, admin)
 
         feed = await read(client, service_headers, after=known.version, mark=known.mark)
 
-        assert (feed.after, feed.version, len(feed.institutions), len(feed.api_keys)) == (0, 5, 2, 1)
+        assert (feed.after, feed.version, len(feed.institutions), len(feed.api_keys)) == (3, 5, 0, 2)
 
     async def test_comes_a_page_at_a_time(
         self, client: httpx.AsyncClient, admin: Admin, own_database: Database
@@ -240,6 +239,24 @@ class TestForgetting:
         left = database.execute("SELECT kind, version FROM access_changes ORDER BY version").fetchall()
         assert with_token == (4,)
         assert left == [("institution", 1), ("institution", 2), ("session", version)]
+
+    async def test_of_marks_leaves_those_that_services_may_stand_on(
+        self,
+        admin: Admin,
+        database: sqlite3.Connection,
+        own_database: Database,
+        monkeypatch: pytest.MonkeyPatch,
+    ) -> None:
+        monkeypatch.setattr("user_service.access.repository.MARKS_KEPT", 2)
+        for number in range(5):
+            await end_session(own_database, f"ses_{number}")
+        async with own_database.sessions.begin() as session:
+            await forget_marks(session)
+            version, mark = await last_change(session)
+
+        left = database.execute("SELECT version, mark FROM access_marks ORDER BY version").fetchall()
+        assert [number for number, _ in left] == [version - 1, version]
+        assert left[-1] == (version, mark)
 
 
 class TestKeyUses:

@@ -103,6 +103,7 @@ TABLES_OF_NOBODY: dict[str, dict[str, str]] = {
     "user_service": {
         "account_tasks": "what to do about accounts; also for addresses that nobody has",
         "access_changes": "ids in the order they changed; services read it, for all institutions",
+        "access_marks": "versions alone",
         "attempts": "digests of addresses, before anybody is known",
         "known_addresses": "digests of addresses and accounts, before anybody is known",
         "counters": "numbers by name",

@@ -48,10 +48,11 @@ def claim(connection: Connection, *, now: int, limit: int) -> list[str]:
 
 
 class Target:
-    """Receives subjects; some it refuses, and it can be away."""
+    """Receives subjects, at most so many at a time; some it refuses, and it can be away."""
 
-    def __init__(self) -> None:
+    def __init__(self, *, takes: int = 1000) -> None:
         self.away = False
+        self.takes = takes
         self.refused: set[str] = set()
         self.told: list[str] = []
         self.tries: list[list[str]] = []
@@ -62,7 +63,7 @@ class Target:
         async with self.changed:
             self.changed.notify_all()
         await asyncio.sleep(0)  # another relay gets its turn, as it would during a request
-        if self.away:
+        if self.away or len(subjects) > self.takes:
             return Delivery("alert", delivered=False, error="ConnectError")
         if self.refused & set(subjects):
             return Delivery("alert", delivered=False, error="status 422", refused=True)
@@ -130,6 +131,19 @@ async def make_due(writer: DatabaseWriter) -> None:
 
 
 class TestRelay:
+    async def test_drains_a_target_that_fails_for_the_size_of_batches_alone(
+        self, writer: DatabaseWriter, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        monkeypatch.setattr("common.relay.backoff_ms", lambda _failures: 0)
+        target = Target(takes=50)
+        await write(writer, *(f"s{number:04}" for number in range(1000)))
+        async with relaying(relay_for(writer, target)):
+            await target.until(told=1000)
+
+        taken = [len(tried) for tried in target.tries if len(tried) <= 50]
+        assert sum(taken) == 1000
+        assert len(taken) < 100  # far from one at a time
+
     async def test_drains_a_thousand_rows_once_each(self, writer: DatabaseWriter) -> None:
         target = Target()
         subjects = [f"s{number:04}" for number in range(1000)]

@@ -102,6 +102,37 @@ class TestTeller:
         assert token == "Bearer service-token"
         assert batch == told.batch.model_validate({next(iter(told.batch.model_fields)): told.items})
 
+    async def test_tells_in_several_calls_what_is_too_long_for_one(
+        self, told: Told, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        monkeypatch.setattr("common.clients.teller.MAX_CALL_BYTES", 10)
+        arrived: list[Any] = []
+
+        async def receive(request: Request) -> Response:
+            arrived.append(told.batch.model_validate_json(await request.body()))
+            return JSONResponse({"accepted": 1}, status_code=202)
+
+        async with (
+            serving(Starlette(routes=[Route(told.path, receive, methods=["POST"])])) as base_url,
+            courier(base_url, timeout_s=PATIENCE_S) as client,
+        ):
+            delivery = await told.by(client, Token())
+
+        assert delivery == Delivery(told.target, delivered=True)
+        name = next(iter(told.batch.model_fields))
+        assert arrived == [told.batch.model_validate({name: [item]}) for item in told.items]
+
+    async def test_tells_no_more_once_a_call_failed(
+        self, told: Told, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        monkeypatch.setattr("common.clients.teller.MAX_CALL_BYTES", 10)
+        circuit = Circuit(told.target, failures_to_open=2)
+        async with answering(reply(503)) as base_url, courier(base_url, timeout_s=PATIENCE_S) as client:
+            delivery = await told.by(client, Token(), circuit)
+
+        assert delivery == Delivery(told.target, delivered=False, error="status 503")
+        assert not circuit.is_open
+
     async def test_tells_nobody_of_nothing(self, told: Told) -> None:
         async with answering(reply(500)) as base_url, courier(base_url, timeout_s=PATIENCE_S) as client:
             delivery = await told.tell(told.client(client, Token()), [])
