@@ -37,6 +37,7 @@ class Circuit:
         self._failures = 0
         self._open = self._probing = False
         self._probe_at = 0.0
+        self._failed_at = float("-inf")
         self._on_recovery: Callable[[], None] | None = None
         self._gauge = CIRCUIT_OPEN.labels(name)
         self._gauge.set(0)
@@ -80,17 +81,25 @@ class Circuit:
         if had_failed and self._on_recovery is not None:
             self._on_recovery()
 
-    def failed(self) -> None:
-        """Note that a call failed; opens when that happened too often, a failed probe waits anew."""
+    def failed(self, *, together_since: float | None = None) -> None:
+        """Note that a call failed; opens when that happened too often, a failed probe waits anew.
+
+        Of calls that failed together, for a reason of our own, only the first counts: those that give as
+        `together_since` (on this circuit's clock) when they began.
+        """
+        now = self._clock()
         if self._open:
             if self._probing:  # calls that began before it opened must not put the probe off
                 self._probing = False
-                self._probe_at = self._clock() + self._probe_every_s
+                self._probe_at = now + self._probe_every_s
             return
+        if together_since is not None and together_since <= self._failed_at:
+            return
+        self._failed_at = now
         self._failures += 1
         self._recent.append(True)
         if self._failures >= self._failures_to_open or self._fails_often():
-            self._probe_at = self._clock() + self._probe_every_s
+            self._probe_at = now + self._probe_every_s
             self._set_open(is_open=True)
 
     def _fails_often(self) -> bool:

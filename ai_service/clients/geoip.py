@@ -23,6 +23,8 @@ from common.metrics import follow
 UNAVAILABLE = GeoLocation(status=GeoStatus.UNAVAILABLE)
 LOOKUPS = Counter("assay_geoip_lookups_total", "GeoIP look-ups by where the answer came from.", ["answer"])
 FAILED_FOR_S = 1.0
+STALL_S = 0.005
+"""How much too late the end of a look-up's time may be noticed before this process counts as having stood still."""
 MAX_NAME_LENGTH = 200
 _COUNTRY = re.compile(r"[A-Z]{2}")
 _log = structlog.get_logger()
@@ -49,6 +51,7 @@ class GeoIpClient:
         self._client = client
         self._tokens = tokens
         self._timeout_s = timeout_s
+        self._clock = clock
         self._cache_s = cache_s
         self._circuit = Circuit("geoip", failing_share=0.5, clock=clock)
         self._kept: Memory[int, GeoLocation] = Memory(max_items=cache_size, clock=clock)
@@ -92,6 +95,7 @@ class GeoIpClient:
         return await asyncio.shield(task)
 
     async def _look_up(self, address: _Address, headers: Mapping[str, str]) -> GeoLocation:
+        began = self._clock()
         try:
             async with asyncio.timeout(self._timeout_s):
                 status, body = await self._client.get(f"/v1/internal/geoip/{address}", headers)
@@ -100,7 +104,9 @@ class GeoIpClient:
                 return self._not_found(address, "status 422")
             location = _location(address, status, body)
         except Exception as error:  # noqa: BLE001 - the boundary: a payment is scored without a place as well
-            self._circuit.failed()
+            # one stall of this process fails every look-up that was under way, and says little about the service
+            was_stalled = self._clock() - began > self._timeout_s + STALL_S
+            self._circuit.failed(together_since=began if was_stalled else None)
             return self._not_found(address, type(error).__name__)
         self._circuit.succeeded()
         self._misses.inc()

@@ -2,7 +2,8 @@
 
 import asyncio
 import json
-from collections.abc import AsyncIterator
+import time
+from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
 from ipaddress import IPv4Address, IPv6Address, ip_address
@@ -14,7 +15,7 @@ from pydantic import SecretStr
 
 from ai_service.clients.geoip import FAILED_FOR_S, UNAVAILABLE, GeoIpClient
 from common.auth.service_tokens import ServiceTokens
-from common.contracts.geoip import GeoLocation
+from common.contracts.geoip import GeoLocation, GeoStatus
 from common.contracts.tokens import ServiceTokenRequest
 from common.delivery import courier
 from tests.raw_servers import answering, reply
@@ -34,6 +35,7 @@ class Service:
     status: int = 200
     asked: int = 0
     stalls: bool = False
+    takes_s: float = 0
     hung_up: asyncio.Event = field(default_factory=asyncio.Event)
     now: float = 1000.0
 
@@ -46,6 +48,7 @@ class Service:
         self.asked += 1
         if self.stalls:
             await self._stall(writer)
+        await asyncio.sleep(self.takes_s)
         writer.write(reply(self.status, self.body))
 
     async def _stall(self, writer: asyncio.StreamWriter) -> None:
@@ -75,7 +78,12 @@ async def _token(_request: httpx.Request) -> httpx.Response:
 
 @asynccontextmanager
 async def open_client(
-    service: Service, *, timeout_s: float = PATIENCE_S, with_token: bool = True, cache_size: int = 1000
+    service: Service,
+    *,
+    timeout_s: float = PATIENCE_S,
+    with_token: bool = True,
+    cache_size: int = 1000,
+    clock: Callable[[], float] | None = None,
 ) -> AsyncIterator[GeoIpClient]:
     users = httpx.AsyncClient(transport=httpx.MockTransport(_token), base_url="http://users.test")
     credentials = ServiceTokenRequest(client_id="ai_service", client_secret=SecretStr("secret"))
@@ -92,7 +100,7 @@ async def open_client(
             timeout_s=timeout_s,
             cache_s=CACHE_S,
             cache_size=cache_size,
-            clock=service.clock,
+            clock=clock or service.clock,
         )
 
 
@@ -291,6 +299,20 @@ class TestFailures:
         assert found == [UNAVAILABLE] * 100
         assert service.asked == 5
         assert geoip.cached(ip_address("9.9.9.9")) == UNAVAILABLE
+
+    async def test_many_that_fail_because_this_process_stood_still_count_once(self, service: Service) -> None:
+        async with open_client(service, timeout_s=1, clock=time.monotonic) as geoip:
+            service.takes_s = 0.5
+            asked = [asyncio.create_task(geoip.locate(address)) for address in addresses(25)]
+            await asyncio.sleep(0.1)
+            time.sleep(1.1)  # noqa: ASYNC251 - what is tested
+            found = await asyncio.gather(*asked)
+            service.takes_s = 0
+
+            afterwards = await geoip.locate(ADDRESS)
+
+        assert [each.status for each in found] == [GeoStatus.UNAVAILABLE] * 25
+        assert afterwards.status is GeoStatus.FOUND
 
     async def test_what_is_remembered_is_answered_all_the_same(
         self, geoip: GeoIpClient, service: Service
