@@ -19,6 +19,7 @@ from ai_service.scoring.saving import (
     SavedBatch,
     Told,
     beyond_quota,
+    decided_before,
     decision_row,
     key_of,
     key_row,
@@ -69,7 +70,9 @@ class PostgresDecisionStore:
         repeats = [draft for draft in drafts if draft.decision_id not in saved]
         earlier = await _already_saved(running, repeats) if repeats else {}
         await failpoint_async("decisions.before_commit")
-        return SavedBatch([saved.get(draft.decision_id) or earlier[key_of(draft)] for draft in drafts], usage)
+        return SavedBatch(
+            [saved.get(draft.decision_id) or decided_before(draft, earlier) for draft in drafts], usage
+        )
 
     async def _kept(
         self, running: Transaction, saved: Sequence[Saved], told: Told, inline: Collection[str]
@@ -155,4 +158,5 @@ async def _already_saved(
             pending=frozenset(found[key["decision_id"]]["pending"]),
         )
         for key in keys
+        if key["decision_id"] in found
     }

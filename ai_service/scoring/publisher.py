@@ -4,6 +4,8 @@ import asyncio
 from collections.abc import Mapping, Sequence
 from typing import Any
 
+import structlog
+
 from ai_service.clients.alerts import TARGET as ALERT
 from ai_service.clients.alerts import AlertClient
 from ai_service.features.store import VelocityStore
@@ -17,7 +19,7 @@ from ai_service.scoring.record import (
     parse_record,
 )
 from ai_service.scoring.repository import AlreadySaved
-from ai_service.scoring.saving import Became, NotTaken, Saved, Told
+from ai_service.scoring.saving import Became, Lost, NotTaken, Saved, Told
 from ai_service.scoring.telling import SLOW_S, Telling
 from ai_service.usage.service import UsageMeter
 from common.batches import Results
@@ -27,9 +29,11 @@ from common.clients.logs import LogClient
 from common.clock import utc_now
 from common.contracts.decisions import Deliveries, DeliveryStatus
 from common.delivery import Delivery
+from common.errors import UnavailableError
 from common.failpoints import failpoint
 
 FLUSH_S = 1.0
+_log = structlog.get_logger()
 _STATUS = {True: DeliveryStatus.DELIVERED, False: DeliveryStatus.PENDING}
 
 
@@ -80,6 +84,13 @@ class Publisher:
     def _answer(self, draft: Draft, entry: Became, alert: Delivery, audit: Delivery) -> Answer | Exception:
         if isinstance(entry, NotTaken):
             return self._usage.none_left(utc_now())
+        if isinstance(entry, Lost):
+            _log.error(
+                "decision.missing",
+                institution_id=draft.accepted.institution_id,
+                transaction_id=draft.accepted.transaction.transaction_id,
+            )
+            return UnavailableError("This transaction was decided before, and its decision is not there.")
         return _answer(draft, entry, alert, audit)
 
     async def _raise_alerts(self, flagged: Sequence[Saved]) -> Delivery:

@@ -41,8 +41,14 @@ class NotTaken:
     """A draft beyond its institution's quota: nothing of it was saved."""
 
 
+@dataclass(frozen=True, slots=True)
+class Lost:
+    """A draft whose transaction was decided before, by a decision that is not in the database any more."""
+
+
 NOT_TAKEN = NotTaken()
-Became = Saved | AlreadySaved | NotTaken
+LOST = Lost()
+Became = Saved | AlreadySaved | NotTaken | Lost
 
 
 @dataclass(slots=True)
@@ -87,7 +93,7 @@ def save_batch(
     return SavedBatch(
         [
             saved.get(draft.decision_id)
-            or (NOT_TAKEN if draft.decision_id in new else earlier[key_of(draft)])
+            or (NOT_TAKEN if draft.decision_id in new else decided_before(draft, earlier))
             for draft in drafts
         ],
         counted,
@@ -239,6 +245,12 @@ def _already_saved(connection: Connection, repeats: Sequence[Draft]) -> dict[tup
         )
         for row in rows
     }
+
+
+def decided_before(draft: Draft, earlier: Mapping[tuple[str, str], AlreadySaved]) -> AlreadySaved | Lost:
+    """Return the decision that `draft` repeats."""
+    found: AlreadySaved | Lost = earlier.get(key_of(draft), LOST)
+    return found
 
 
 def key_of(draft: Draft) -> tuple[str, str]:

@@ -6,6 +6,7 @@ from collections.abc import Sequence
 from contextlib import AsyncExitStack
 
 import pytest
+from sqlalchemy import delete
 from sqlalchemy.exc import OperationalError
 
 from ai_service.clients.alerts import TARGET as ALERT
@@ -13,7 +14,7 @@ from ai_service.scoring.decision_store import DecisionStore, SqliteDecisionStore
 from ai_service.scoring.postgres_store import PostgresDecisionStore
 from ai_service.scoring.record import Draft
 from ai_service.scoring.repository import AlreadySaved
-from ai_service.scoring.saving import NOT_TAKEN, NotTaken, Saved, SavedBatch
+from ai_service.scoring.saving import LOST, NOT_TAKEN, Lost, NotTaken, Saved, SavedBatch
 from ai_service.scoring.tables import decision_sequences, decisions, idempotency_keys, outbox
 from ai_service.usage.service import UsageMeter
 from ai_service.usage.tables import quota_warnings, usage
@@ -25,6 +26,7 @@ from common.db_connections import is_sqlite
 from common.failpoints import FailpointError, armed
 from common.outbox import LEASE_MS, Outbox
 from common.postgres.commits import REPEATED, open_group_commits
+from common.tenancy import of_every_tenant
 from common.writer import DatabaseWriter
 from tests.decision_drafts import make_draft
 from tests.factories import LIVE, SANDBOX
@@ -160,6 +162,18 @@ class TestSave:
         assert [kept.rows(table) for table in tables] == before
         assert numbers(await kept.store.save(drafts("a"), {}, BOTH)) == [2]
 
+    async def test_takes_no_other_along_whose_decision_is_missing(self, kept: Kept) -> None:
+        await kept.store.save(drafts("a", "b"), {}, BOTH)
+        with kept.engine.begin() as connection:
+            missing = delete(decisions).where(decisions.c.transaction_id == "a")
+            connection.execute(of_every_tenant(missing, "the test"))
+
+        saved = await kept.store.save(drafts("c", "a", "b", "d"), {}, BOTH)
+
+        assert numbers(saved) == [3, None, None, 4]
+        assert saved.entries[1] is LOST
+        assert isinstance(saved.entries[2], AlreadySaved)
+
     async def test_that_finds_no_table_is_what_sqlalchemy_would_raise(self, kept: Kept) -> None:
         with kept.engine.begin() as connection:
             connection.exec_driver_sql("DROP TABLE idempotency_keys")
@@ -284,6 +298,7 @@ class TestManyAtOnce:
             (entry.draft if isinstance(entry, Saved) else entry).decision_id
             for batch in results
             for entry in batch.entries
+            if not isinstance(entry, Lost)
             if not isinstance(entry, NotTaken)
         }
         wanted = {(row["institution_id"], row["transaction_id"]) for row in kept.rows(idempotency_keys)}
