@@ -294,12 +294,12 @@ class TestManyAtOnce:
 
         assert REPEATED._value.get() == repeated  # nobody was chosen to give way
         rows = kept.rows(decisions)
+        assert not [entry for batch in results for entry in batch.entries if entry is LOST]
         answered = {
             (entry.draft if isinstance(entry, Saved) else entry).decision_id
             for batch in results
             for entry in batch.entries
-            if not isinstance(entry, Lost)
-            if not isinstance(entry, NotTaken)
+            if not isinstance(entry, NotTaken | Lost)
         }
         wanted = {(row["institution_id"], row["transaction_id"]) for row in kept.rows(idempotency_keys)}
         assert {(row["institution_id"], row["transaction_id"]) for row in rows} == wanted
