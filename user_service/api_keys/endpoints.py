@@ -69,7 +69,7 @@ async def read_api_key(
 @router.post(
     "/{key_id}/rotate",
     status_code=201,
-    responses=refusals(NotFoundError, KeyEndedError),
+    responses=refusals(NotFoundError, KeyEndedError, TooManyKeysError),
 )
 async def rotate_api_key(
     key_id: Identifier,

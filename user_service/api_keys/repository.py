@@ -38,10 +38,12 @@ async def list_keys(
     return (await session.scalars(of_tenant(institution_id, query))).all()
 
 
-async def count_keys_in_use(session: AsyncSession, institution_id: str, *, now_ms: int) -> int:
-    """Return how many keys of an institution work and are not about to be replaced."""
-    query = select(func.count()).where(_works(now_ms), ApiKeyRow.replaced_by.is_(None))
-    return await session.scalar(of_tenant(institution_id, query)) or 0
+async def count_keys(session: AsyncSession, institution_id: str, *, now_ms: int) -> tuple[int, int]:
+    """Return how many keys of an institution work, and how many of them are not about to be replaced."""
+    # a column that is counted leaves out where it is null
+    query = select(func.count(), func.count(ApiKeyRow.replaced_by)).where(_works(now_ms))
+    working, replaced = (await session.execute(of_tenant(institution_id, query))).one()
+    return working, working - replaced
 
 
 async def find_by_digest(session: AsyncSession, digest: str) -> tuple[ApiKeyRow, InstitutionRow] | None:

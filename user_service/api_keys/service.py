@@ -35,6 +35,8 @@ from user_service.times import DAY_MS, HOUR_MS, to_time, to_time_or_none
 from user_service.users.acting import find_caller, keep_holder
 
 MAX_KEYS = 100
+MAX_WORKING_KEYS = 2 * MAX_KEYS
+"""With those that were replaced and go on for a while: no rotation of what was rotated just now makes more."""
 SOON_MS = 7 * DAY_MS
 LONGEST_MS = 5 * 366 * DAY_MS
 
@@ -85,9 +87,7 @@ class ApiKeys:
             session, row, KeyChange.CREATED, maker.institution, by=as_person(maker.user), now_ms=now_ms
         )
         await note_change(session, Subject.API_KEY, row.key_id)
-        # counted after the change was noted: that lets only one transaction at a time get here
-        if await repository.count_keys_in_use(session, caller.institution_id, now_ms=now_ms) > MAX_KEYS:
-            raise TooManyKeysError
+        await _refuse_too_many(session, caller.institution_id, now_ms=now_ms)
         return _issued(row, made, now_ms=now_ms)
 
     async def page(
@@ -113,7 +113,8 @@ class ApiKeys:
     ) -> IssuedApiKey:
         """Make a key that takes another's place, with the same rights and as long a life.
 
-        The other one goes on for the overlap. Raises `NotFoundError`, `KeyEndedError` and `ForbiddenError` as `create`.
+        The other one goes on for the overlap. Raises `NotFoundError`, `KeyEndedError`, and `TooManyKeysError` and
+        `ForbiddenError` as `create`.
         """
         maker = await keep_holder(session, caller, Scope.API_KEYS_WRITE)
         former = await _find(session, caller, key_id)
@@ -150,6 +151,7 @@ class ApiKeys:
         )
         for changed in (former, row):
             await note_change(session, Subject.API_KEY, changed.key_id)
+        await _refuse_too_many(session, caller.institution_id, now_ms=now_ms)
         return _issued(row, made, now_ms=now_ms)
 
     async def revoke(self, session: AsyncSession, caller: Principal, key_id: str, *, now_ms: int) -> None:
@@ -207,6 +209,13 @@ def shown(row: ApiKeyRow, makers: Mapping[str, KeyMaker], *, now_ms: int) -> Api
 def shown_with_maker(row: ApiKeyRow, *, now_ms: int) -> KeyOfMember:
     """Return a key as it is named with whoever made it."""
     return KeyOfMember(**_known(row, now_ms=now_ms))
+
+
+async def _refuse_too_many(session: AsyncSession, institution_id: str, *, now_ms: int) -> None:
+    """Raise `TooManyKeysError`; called after the change was noted, which lets one transaction at a time get here."""
+    working, in_use = await repository.count_keys(session, institution_id, now_ms=now_ms)
+    if in_use > MAX_KEYS or working > MAX_WORKING_KEYS:
+        raise TooManyKeysError
 
 
 async def _find(session: AsyncSession, caller: Principal, key_id: str) -> ApiKeyRow:

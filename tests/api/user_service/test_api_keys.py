@@ -167,6 +167,22 @@ class TestCreating:
         assert {problem_type(answer) for answer in answers if answer.status_code == 409} == {"too-many-keys"}
         assert (rotated.status_code, again.status_code) == (201, 201)
 
+    async def test_counts_what_was_replaced_and_still_works_so_that_no_chain_of_rotations_goes_around_it(
+        self, client: httpx.AsyncClient, admin: Admin, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        monkeypatch.setattr("user_service.api_keys.service.MAX_WORKING_KEYS", 3)
+        key = await make_key(client, admin)
+
+        answers = []
+        for _ in range(4):
+            answers.append(await rotate(client, admin, key["key_id"], overlap_hours=1))
+            if answers[-1].status_code == 201:
+                key = answers[-1].json()
+
+        assert [answer.status_code for answer in answers] == [201, 201, 409, 409]
+        assert problem_type(answers[-1]) == "too-many-keys"
+        assert (await rotate(client, admin, key["key_id"], overlap_hours=0)).status_code == 201
+
 
 class TestListing:
     async def test_is_newest_first_a_page_at_a_time_without_the_keys(

@@ -29,7 +29,7 @@ async def pages_of_keys(session: AsyncSession) -> None:
 
 
 async def how_many_keys_there_are(session: AsyncSession) -> None:
-    assert await api_keys.count_keys_in_use(session, MINE, now_ms=3) == 1
+    assert await api_keys.count_keys(session, MINE, now_ms=3) == (1, 1)
 
 
 async def a_key_that_ends(session: AsyncSession) -> None:
