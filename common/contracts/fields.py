@@ -3,13 +3,21 @@
 from datetime import datetime
 from typing import Annotated
 
-from pydantic import AfterValidator, BaseModel, ConfigDict, Field
+from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Field
 
 
 class Contract(BaseModel):
     """A frozen message; unknown fields, NaN and Infinity are refused, and error texts hold no values."""
 
     model_config = ConfigDict(extra="forbid", frozen=True, allow_inf_nan=False, hide_input_in_errors=True)
+
+
+def _no_number(value: object) -> object:
+    """Refuse what would be read as seconds or milliseconds, whichever of them it looks like."""
+    if (isinstance(value, str) and value[4:5] != "-") or isinstance(value, int | float):
+        message = "the time is RFC 3339 with an offset, e.g. 2026-11-02T14:03:22.120+01:00"
+        raise ValueError(message)
+    return value
 
 
 def _aware(value: datetime) -> datetime:
@@ -19,7 +27,7 @@ def _aware(value: datetime) -> datetime:
     return value
 
 
-Timestamp = Annotated[datetime, AfterValidator(_aware)]
+Timestamp = Annotated[datetime, BeforeValidator(_no_number), AfterValidator(_aware)]
 """An aware point in time, as RFC 3339 on the wire."""
 
 ONE_LINE = r"^[^\p{C}\p{Zl}\p{Zp}]+$"

@@ -107,6 +107,10 @@ class TestTransactions:
             "cursor=LTE",
             "outcome=maybe",
             "since=2026-01-01T00:00:00",
+            "since=0",
+            "since=1767225600",
+            "until=1767225600000",
+            "until=1767225600.5",
         ],
     )
     async def test_refuses_odd_queries(self, ai: Ai, query: str) -> None:

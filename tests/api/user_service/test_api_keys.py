@@ -118,6 +118,8 @@ class TestCreating:
             {"name": " "},
             {"name": "a\nb"},
             {"expires_at": "2030-01-01"},
+            {"expires_at": 1893456000},
+            {"expires_at": "1893456000"},
             {"institution_id": "ins_other"},
             {"key": "mine"},
         ],
