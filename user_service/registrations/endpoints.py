@@ -4,7 +4,7 @@ from typing import Annotated
 
 from fastapi import APIRouter, Depends, Request, Response
 
-from common.auth.principal import UnauthenticatedError
+from common.auth.principal import Principal, UnauthenticatedError
 from common.clock import epoch_ms
 from common.db import SessionDep
 from common.errors import OverloadedError
@@ -21,7 +21,7 @@ from user_service.registrations.service import (
     RegistrationsFullError,
     TooManyRegistrationsError,
 )
-from user_service.tenants.schemas import Registered, Registration
+from user_service.tenants.schemas import AdminInvited, Registered, Registration
 from user_service.users.repository import EmailTakenError
 
 _ASKED: Responses = {
@@ -41,12 +41,13 @@ async def _registrations(request: Request) -> Registrations:
 
 
 RegistrationsDep = Annotated[Registrations, Depends(_registrations)]
-Admitted = Annotated[None, Depends(MayRegister())]
+Admitted = Annotated[Principal | None, Depends(MayRegister())]
+"""The operator, where only operators register."""
 
 
-def _answer(done: Registered | ConfirmationAwaited) -> Registered | Response:
+def _answer(done: Registered | AdminInvited | ConfirmationAwaited) -> Registered | AdminInvited | Response:
     """Return what was made, or 202 with what waits for its confirmation."""
-    if isinstance(done, Registered):
+    if not isinstance(done, ConfirmationAwaited):
         return done
     return Response(done.model_dump_json(), status_code=202, media_type="application/json")
 
@@ -54,7 +55,7 @@ def _answer(done: Registered | ConfirmationAwaited) -> Registered | Response:
 @router.post(
     "",
     status_code=201,
-    response_model=Registered,
+    response_model=Registered | AdminInvited,
     responses=_ASKED
     | refusals(
         *_CLOSED,
@@ -67,19 +68,21 @@ def _answer(done: Registered | ConfirmationAwaited) -> Registered | Response:
 )
 async def register(
     registration: Registration,
-    _may: Admitted,
+    operator: Admitted,
     session: SessionDep,
     registrations: RegistrationsDep,
     origin: OriginDep,
-) -> Registered | Response:
+) -> Registered | AdminInvited | Response:
     """Register an institution with its first admin.
 
     `REGISTRATION=verified`: 202, and the address gets a mail; its token, with the password, makes the institution
     within 24 hours. An address that has an account gets another mail, one that had three mails today gets none: then
     the token of one of those serves. The answer is the same. `REGISTRATION=open`: the institution is
-    made and its admin logged in at once. `REGISTRATION=closed`: operators only, at once.
+    made and its admin logged in at once. `REGISTRATION=closed`: operators only, and without a password. The institution
+    is made at once, and its admin is mailed a token for `POST /v1/auth/invitations/accept`.
     """
-    return _answer(await registrations.register(session, registration, origin, now_ms=epoch_ms()))
+    done = await registrations.register(session, registration, origin, operator=operator, now_ms=epoch_ms())
+    return _answer(done)
 
 
 @router.post(

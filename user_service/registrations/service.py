@@ -5,7 +5,8 @@ from dataclasses import dataclass
 import structlog
 from sqlalchemy.ext.asyncio import AsyncSession
 
-from common.errors import PlatformError
+from common.auth.principal import Principal
+from common.errors import InvalidRequestError, PlatformError
 from user_service.account_tasks.repository import add_task
 from user_service.account_tasks.tables import TaskKind
 from user_service.attempts.policy import address_group
@@ -17,9 +18,10 @@ from user_service.notices.mail_counts_repository import count_mail
 from user_service.notices.mail_limits import MailPurpose, takes_one_more
 from user_service.origin import Origin
 from user_service.registrations import repository
+from user_service.registrations.inviting import register_for_another
 from user_service.registrations.schemas import Confirmation, ConfirmationAwaited
 from user_service.settings import RegistrationPolicy
-from user_service.tenants.schemas import Registered, Registration
+from user_service.tenants.schemas import AdminInvited, Registered, Registration
 from user_service.tenants.service import Application, Institutions
 from user_service.times import DAY_MS
 from user_service.users.email import email_key
@@ -30,6 +32,7 @@ RETRY_S = 3600
 PER_CLIENT_PER_DAY = 20
 MOST_OTHERS = 10  # each costs a hash
 _COUNTED = "registrations_by"
+_NO_PASSWORD = {"type": "missing", "loc": ("body", "admin", "password"), "msg": "Field required"}
 _EITHER = "Or the password is not the one that was registered with."
 _log = structlog.get_logger()
 
@@ -60,14 +63,26 @@ class Registrations:
     institutions: Institutions
 
     async def register(
-        self, session: AsyncSession, registration: Registration, origin: Origin, *, now_ms: int
-    ) -> Registered | ConfirmationAwaited:
-        """Make an institution and log its admin in, or have the address confirmed first.
+        self,
+        session: AsyncSession,
+        registration: Registration,
+        origin: Origin,
+        *,
+        operator: Principal | None,
+        now_ms: int,
+    ) -> Registered | AdminInvited | ConfirmationAwaited:
+        """Make an institution and log its admin in, or have the address confirmed first; an `operator` has them invited.
 
-        Raises `WeakPasswordError`; `EmailTakenError` where nothing is confirmed, `RegistrationsFullError` and
-        `TooManyRegistrationsError` where it is.
+        Raises `InvalidRequestError`, `WeakPasswordError`; `EmailTakenError` where nothing is confirmed,
+        `RegistrationsFullError` and `TooManyRegistrationsError` where it is; and what `register_for_another` raises.
         """
+        if operator is not None:
+            return await register_for_another(
+                session, self.institutions, registration, operator, now_ms=now_ms
+            )
         admin = registration.admin
+        if admin.password is None:
+            raise InvalidRequestError([_NO_PASSWORD])
         password = admin.password.get_secret_value()
         refuse_weak(password, email=admin.email)
         has_to_confirm = self.policy is RegistrationPolicy.VERIFIED

@@ -1,5 +1,7 @@
 """What it takes to register an institution, and what comes back."""
 
+from typing import Literal
+
 from pydantic import BaseModel, ConfigDict, Field
 
 from common.contracts.fields import Contract
@@ -10,10 +12,12 @@ from user_service.users.email import EmailAddress
 
 
 class FirstAdmin(Contract):
-    """The person who registers the institution and runs it."""
+    """The person who registers the institution, or for whom an operator does, and who runs it."""
 
     email: EmailAddress
-    password: NewPassword = Field(description="12 to 128 characters")
+    password: NewPassword | None = Field(
+        None, description="12 to 128 characters; refused where operators register: the admin chooses it then"
+    )
     full_name: Name
 
 
@@ -49,3 +53,12 @@ class Registered(BaseModel):
     institution_id: str
     user_id: str
     tokens: Tokens
+
+
+class AdminInvited(BaseModel):
+    """The new institution and its first admin, who joins with the token that they are mailed."""
+
+    state: Literal["admin_invited"] = "admin_invited"
+    institution_id: str
+    user_id: str
+    expires_in: int = Field(description="seconds for which the token in the mail is good")

@@ -27,7 +27,7 @@ _log = structlog.get_logger()
 
 @dataclass(frozen=True, slots=True)
 class Application:
-    """What somebody registers: an institution, and themselves as its first admin."""
+    """What is registered: an institution and its first admin, who is only invited while `password_hash` is empty."""
 
     institution_name: str
     mode: InstitutionMode
@@ -48,22 +48,33 @@ class Institutions:
         self, session: AsyncSession, application: Application, origin: Origin, *, now_ms: int
     ) -> Registered:
         """Store an institution with its first admin and log them in; raises `EmailTakenError`."""
+        account = await self.store(session, application, operator=None, now_ms=now_ms)
+        tokens = await self.tokens.start(session, account, origin, now_ms=now_ms)
+        institution_id = account.institution.institution_id
+        await note_change(session, Subject.INSTITUTION, institution_id)
+        return Registered(institution_id=institution_id, user_id=account.user.user_id, tokens=tokens)
+
+    async def store(
+        self, session: AsyncSession, application: Application, *, operator: Actor | None, now_ms: int
+    ) -> Account:
+        """Store an institution with its first admin, and record who did: an operator, or the admin for themselves.
+
+        Whoever calls it tells every service (`note_change`) when all else is written. Raises `EmailTakenError`.
+        """
         institution = _institution(application, tier=self.tier, now_ms=now_ms)
         user = _first_admin(application, institution, now_ms=now_ms)
         await repository.add_institution(session, institution)
         await users.add_user(session, user)
         registered = Event(
             Action.INSTITUTION_REGISTERED,
-            Actor("user", user.user_id),
+            operator or Actor("user", user.user_id),
             "institution",
             institution.institution_id,
             {"mode": institution.mode, "base_currency": institution.base_currency, "tier": institution.tier},
         )
         await record(session, institution.as_contract(), registered, now_ms=now_ms)
-        tokens = await self.tokens.start(session, Account(user, institution), origin, now_ms=now_ms)
-        await note_change(session, Subject.INSTITUTION, institution.institution_id)
         _log.info("institution.registered", institution_id=institution.institution_id, mode=institution.mode)
-        return Registered(institution_id=institution.institution_id, user_id=user.user_id, tokens=tokens)
+        return Account(user, institution)
 
     async def recipients(self, session: AsyncSession, institution_id: str) -> Recipients:
         """Return the addresses of an institution's admins who have joined; raises `NotFoundError`."""
@@ -89,16 +100,17 @@ def _institution(application: Application, *, tier: Tier, now_ms: int) -> Instit
 
 
 def _first_admin(application: Application, institution: InstitutionRow, *, now_ms: int) -> UserRow:
-    key = email_key(application.email)
+    user_id, key = new_id("usr"), email_key(application.email)
+    has_joined = bool(application.password_hash)
     return UserRow(
-        user_id=new_id("usr"),
+        user_id=user_id,
         institution_id=institution.institution_id,
         email=application.email,
         email_key=key,
-        login_key=key,
+        login_key=key if has_joined else user_id,
         full_name=application.full_name,
         role=Role.ADMIN.value,
         password_hash=application.password_hash,
         created_at_ms=now_ms,
-        last_login_at_ms=now_ms,
+        last_login_at_ms=now_ms if has_joined else None,
     )

@@ -9,6 +9,7 @@ import pytest
 from common.app import create_app
 from tests.api.user_service.appointed import changed, events_of, feed_version, join, register_live
 from tests.api.user_service.conftest import PASSWORD, Admin, bearer, problem_type, register, registration
+from tests.api.user_service.people import accept, newest_token, notices, session_ids
 from tests.asgi import open_app_apart
 from user_service.institutions.tiers import LIMITS_BY_TIER
 from user_service.main import SERVICE
@@ -285,6 +286,12 @@ class TestRegistrationTier:
         assert own.json()["allowance"]["decisions_per_month"] is None
 
 
+def without_password(*, email: str = "ada@harbour.example") -> dict[str, Any]:
+    body = registration(email=email)
+    del body["admin"]["password"]
+    return body
+
+
 class TestClosedRegistration:
     @pytest.fixture
     def settings(self, settings: UserSettings) -> UserSettings:
@@ -293,9 +300,10 @@ class TestClosedRegistration:
     async def test_is_for_operators_alone(
         self, client: httpx.AsyncClient, operator: Admin, database: sqlite3.Connection
     ) -> None:
-        by_operator = await client.post("/v1/institutions", headers=operator.headers, json=registration())
-        token = by_operator.json()["tokens"]["access_token"]
-        body = registration(email="eve@h.example")
+        by_operator = await client.post("/v1/institutions", headers=operator.headers, json=without_password())
+        joined = await accept(client, newest_token(database, "invitation"))
+        token = joined.json()["access_token"]
+        body = without_password(email="eve@h.example")
         anonymous = await client.post("/v1/institutions", json=body)
         by_admin = await client.post("/v1/institutions", headers=bearer(token), json=body)
         forged = await client.post("/v1/institutions", headers=bearer(token + "x"), json=body)
@@ -304,5 +312,114 @@ class TestClosedRegistration:
         assert (anonymous.status_code, by_admin.status_code) == (403, 403)
         assert problem_type(anonymous) == problem_type(by_admin) == "registration-closed"
         assert forged.status_code == 401
-        query = "SELECT count(*) FROM institutions WHERE institution_id != 'platform'"
-        assert database.execute(query).fetchone() == (1,)
+        assert institutions(database) == 1
+
+    async def test_gives_the_operator_no_session_and_mails_the_admin_an_invitation(
+        self, client: httpx.AsyncClient, operator: Admin, database: sqlite3.Connection
+    ) -> None:
+        response = await client.post("/v1/institutions", headers=operator.headers, json=without_password())
+
+        made = response.json()
+        week_s = 7 * 86_400
+        assert made == {
+            "state": "admin_invited",
+            "institution_id": made["institution_id"],
+            "user_id": made["user_id"],
+            "expires_in": week_s,
+        }
+        (mail,) = notices(database, "invitation")
+        assert mail["recipients"] == ["ada@harbour.example"]
+        assert mail["facts"] == {
+            "institution_name": "Harbour Payments",
+            "institution_mode": "sandbox",
+            "role": "admin",
+            "invited_by_name": "Grace Adeyemi",
+        }
+        assert session_ids(database, made["user_id"]) == set()
+
+    async def test_records_the_operator_as_who_did_it(
+        self, client: httpx.AsyncClient, operator: Admin, database: sqlite3.Connection
+    ) -> None:
+        made = (
+            await client.post("/v1/institutions", headers=operator.headers, json=without_password())
+        ).json()
+
+        actor = {"kind": "user", "id": operator.user_id}
+        recorded = [
+            (event["action"], event["actor"], event["subject"]["id"])
+            for event in events_of(database, made["institution_id"])
+        ]
+        assert recorded == [
+            ("institution.registered", actor, made["institution_id"]),
+            ("user.invited", actor, made["user_id"]),
+        ]
+
+    async def test_lets_the_admin_join_with_a_password_of_their_own(
+        self, client: httpx.AsyncClient, operator: Admin, database: sqlite3.Connection
+    ) -> None:
+        made = (
+            await client.post("/v1/institutions", headers=operator.headers, json=without_password())
+        ).json()
+        before = await client.post(
+            "/v1/auth/login", json={"email": "ada@harbour.example", "password": PASSWORD}
+        )
+
+        joined = await accept(client, newest_token(database, "invitation"))
+
+        headers = bearer(joined.json()["access_token"])
+        own = await client.get("/v1/users/me", headers=headers)
+        seen = await client.get("/v1/institution", headers=headers)
+        assert before.status_code == 401
+        assert (own.json()["user_id"], own.json()["role"]) == (made["user_id"], "admin")
+        assert seen.json()["institution_id"] == made["institution_id"]
+
+    async def test_refuses_a_password_that_an_operator_chooses(
+        self, client: httpx.AsyncClient, operator: Admin, database: sqlite3.Connection
+    ) -> None:
+        response = await client.post("/v1/institutions", headers=operator.headers, json=registration())
+
+        assert response.status_code == 422
+        assert [error["field"] for error in response.json()["errors"]] == ["body.admin.password"]
+        assert PASSWORD not in response.text
+        assert institutions(database) == 0
+
+    async def test_refuses_an_address_that_has_an_account(
+        self, client: httpx.AsyncClient, operator: Admin, database: sqlite3.Connection
+    ) -> None:
+        body = without_password(email=operator.email.upper())
+
+        response = await client.post("/v1/institutions", headers=operator.headers, json=body)
+
+        assert (response.status_code, problem_type(response)) == (409, "email-taken")
+        assert institutions(database) == 0
+        assert notices(database, "invitation") == []
+
+    async def test_takes_nothing_from_an_operator_who_was_disabled_a_moment_ago(
+        self, client: httpx.AsyncClient, operator: Admin, database: sqlite3.Connection
+    ) -> None:
+        disabling = "UPDATE users SET disabled_at_ms = 1 WHERE user_id = ?"
+        database.execute(disabling, (operator.user_id,))
+
+        response = await client.post("/v1/institutions", headers=operator.headers, json=without_password())
+
+        assert response.status_code == 401
+        assert institutions(database) == 0
+
+
+class TestOtherRegistration:
+    @pytest.mark.parametrize("policy", ["open", "verified"])
+    async def test_takes_a_password(
+        self, settings: UserSettings, database: sqlite3.Connection, policy: str
+    ) -> None:
+        async with open_app_apart(create_app(SERVICE, changed(settings, registration=policy))) as client:
+            response = await client.post("/v1/institutions", json=without_password())
+
+        assert (response.status_code, problem_type(response)) == (422, "invalid-request")
+        assert response.json()["errors"] == [{"field": "body.admin.password", "message": "Field required"}]
+        assert institutions(database) == 0
+
+
+def institutions(database: sqlite3.Connection) -> int:
+    """Return how many tenants there are."""
+    query = "SELECT count(*) FROM institutions WHERE institution_id != 'platform'"
+    return int(database.execute(query).fetchone()[0])
