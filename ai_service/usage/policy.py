@@ -5,7 +5,7 @@ from datetime import UTC, datetime
 from math import ceil
 
 THRESHOLDS = (50, 80, 90, 100)
-"""Per cent of the quota at which an institution is warned, once a month each."""
+"""Per cent of the quota at which an institution is warned, once a month each, and again when the quota has changed."""
 
 
 def month_of(at: datetime) -> str:
@@ -30,5 +30,5 @@ def percent(decisions: int, quota: int) -> float:
 
 
 def due_warnings(decisions: int, quota: int, *, given: Collection[int]) -> tuple[int, ...]:
-    """Return the thresholds that are reached and of which no warning was `given` yet."""
+    """Return the thresholds that are reached and of which no warning was `given` yet for this quota."""
     return tuple(each for each in THRESHOLDS if decisions * 100 >= each * quota and each not in given)

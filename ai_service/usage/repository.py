@@ -18,6 +18,9 @@ _RELAY = "the relay tells the warnings of all"
 Month = tuple[str, str]
 """An institution and a calendar month of its."""
 
+Given = tuple[int, int]
+"""What a warning was of: a quota, and how many per cent of it were reached."""
+
 
 @dataclass(frozen=True, slots=True)
 class QuotaWarning:
@@ -52,7 +55,7 @@ def take_back(connection: Connection, key: Month, decisions: int) -> None:
 
 
 def warn(connection: Connection, warning: QuotaWarning) -> bool:
-    """Keep `warning` unless there was one of this threshold in this month; return whether it is new."""
+    """Keep `warning` unless there was one of this threshold of this quota in this month; return whether it is new."""
     values = {name: getattr(warning, name) for name in quota_warnings.c.keys()}  # noqa: SIM118 - columns, not names
     insert = insert_ignoring_repeats(connection, quota_warnings).values(values)
     return connection.execute(insert.returning(quota_warnings.c.warning_id)).first() is not None
@@ -65,13 +68,13 @@ def used_since(connection: Connection, month: str) -> dict[Month, int]:
     return {(row.institution_id, row.month): row.decisions for row in rows}
 
 
-def warned_since(connection: Connection, month: str) -> dict[Month, frozenset[int]]:
-    """Return the thresholds of which institutions were warned in `month` and later ones."""
-    found: dict[Month, frozenset[int]] = {}
+def warned_since(connection: Connection, month: str) -> dict[Month, frozenset[Given]]:
+    """Return the quotas and thresholds of which institutions were warned in `month` and later ones."""
+    found: dict[Month, frozenset[Given]] = {}
     query = select(quota_warnings).where(quota_warnings.c.month >= month)
     for row in connection.execute(of_every_tenant(query, _LOADED)):
         key = (row.institution_id, row.month)
-        found[key] = found.get(key, frozenset()) | {row.threshold}
+        found[key] = found.get(key, frozenset()) | {(row.quota, row.threshold)}
     return found
 
 

@@ -18,7 +18,7 @@ from sqlalchemy.exc import SQLAlchemyError
 
 from ai_service.usage import repository
 from ai_service.usage.policy import due_warnings, month_end, month_of, percent, seconds_left
-from ai_service.usage.repository import Month, QuotaWarning
+from ai_service.usage.repository import Given, Month, QuotaWarning
 from ai_service.usage.schemas import AllowedRequests, UsageReport
 from common.clients.notices import TARGET
 from common.clock import utc_now
@@ -44,11 +44,11 @@ class QuotaExceededError(PlatformError):
 
 @dataclass(frozen=True, slots=True)
 class Counted:
-    """What a batch came to: the new totals, how many were not taken, and the thresholds it reached first."""
+    """What a batch came to: the new totals, how many were not taken, and what it is the first to warn of."""
 
     totals: Mapping[Month, int]
     beyond: Mapping[Month, int]
-    warned: Mapping[Month, tuple[int, ...]]
+    warned: Mapping[Month, tuple[Given, ...]]
 
 
 class UsageMeter:
@@ -62,7 +62,7 @@ class UsageMeter:
         self._allowances = allowances
         self._outbox = outbox
         self._used: dict[Month, int] = {}
-        self._warned: dict[Month, frozenset[int]] = {}
+        self._warned: dict[Month, frozenset[Given]] = {}
         self._held: dict[str, int] = {}
 
     def load(self, connection: Connection, *, now: datetime) -> None:
@@ -103,7 +103,9 @@ class UsageMeter:
             for key, total in totals.items()
             if (allowance := self._allowances.allowance(key[0])) and allowance.decisions_per_month is not None
             for threshold in due_warnings(
-                total, allowance.decisions_per_month, given=self._warned.get(key, ())
+                total,
+                allowance.decisions_per_month,
+                given=self._warned_of(key, allowance.decisions_per_month),
             )
         ]
 
@@ -162,12 +164,16 @@ class UsageMeter:
             ),
         )
 
-    def _learn(self, totals: Mapping[Month, int], warned: Mapping[Month, Iterable[int]]) -> None:
+    def _learn(self, totals: Mapping[Month, int], warned: Mapping[Month, Iterable[Given]]) -> None:
         for key, total in totals.items():
             self._used[key] = max(total, self._used.get(key, 0))
-        for key, thresholds in warned.items():
-            if thresholds:
-                self._warned[key] = self._warned.get(key, frozenset()).union(thresholds)
+        for key, given in warned.items():
+            if given:
+                self._warned[key] = self._warned.get(key, frozenset()).union(given)
+
+    def _warned_of(self, key: Month, quota: int) -> set[int]:
+        """Return the thresholds of this quota of which there was a warning."""
+        return {threshold for of, threshold in self._warned.get(key, ()) if of == quota}
 
     def _bound(self, institution_id: str) -> int | None:
         """Return the decisions a month beyond which none is made; None where there is no such bound."""
@@ -188,7 +194,7 @@ class UsageMeter:
 
 def _read(
     connection: Connection, now: datetime
-) -> tuple[Mapping[Month, int], Mapping[Month, frozenset[int]]]:
+) -> tuple[Mapping[Month, int], Mapping[Month, frozenset[Given]]]:
     month = month_of(now)
     return repository.used_since(connection, month), repository.warned_since(connection, month)
 
@@ -217,9 +223,9 @@ def counted(
     beyond: Mapping[Month, int] | None = None,
 ) -> Counted:
     """Return what a batch came to, with what was too many and the warnings that are due."""
-    warned: dict[Month, tuple[int, ...]] = dict.fromkeys(totals, ())
+    warned: dict[Month, tuple[Given, ...]] = dict.fromkeys(totals, ())
     for warning in warnings:
-        warned[warning.institution_id, warning.month] += (warning.threshold,)
+        warned[warning.institution_id, warning.month] += ((warning.quota, warning.threshold),)
     return Counted(totals, beyond or {}, warned)
 
 

@@ -24,5 +24,5 @@ quota_warnings = Table(
     Column("quota", BigInteger, nullable=False),
     Column("over_quota", String(16), nullable=False),
     Column("created_at_ms", BigInteger, nullable=False),
-    Index("quota_warnings_once", "institution_id", "month", "threshold", unique=True),
+    Index("quota_warnings_once", "institution_id", "month", "threshold", "quota", unique=True),
 )

@@ -147,6 +147,16 @@ class TestSave:
         assert {row["subject_id"] for row in kept.rows(outbox) if row["target"] == NOTICE} == warned
         assert all(row["quota"] == QUOTA for row in kept.rows(quota_warnings))
 
+    async def test_warns_of_a_quota_that_was_raised(self, kept: Kept) -> None:
+        kept.usage.committed((await kept.store.save(drafts(*"abcde"), {}, BOTH)).usage)
+        kept.quotas.decisions_per_month = 2 * QUOTA
+
+        for batch in (drafts(*"fghij"), drafts(*"klmnop")):
+            kept.usage.committed((await kept.store.save(batch, {}, BOTH)).usage)
+
+        warned = sorted((row["quota"], row["threshold"]) for row in kept.rows(quota_warnings))
+        assert warned == [(QUOTA, 50), (2 * QUOTA, 50), (2 * QUOTA, 80)]
+
     @pytest.mark.parametrize("point", POINTS)
     async def test_that_fails_at_any_point_changes_nothing_and_leaves_no_gap(
         self, kept: Kept, point: str

@@ -7,7 +7,9 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from alembic import command
 from alembic.autogenerate import compare_metadata
+from alembic.config import Config
 from alembic.migration import MigrationContext
 from sqlalchemy import Engine, func, insert, select
 
@@ -22,7 +24,7 @@ from common.contracts.access import OverQuota
 from common.db import migrate, writing_engine
 from common.errors import UnavailableError
 from common.outbox import Outbox
-from common.tenancy import of_every_tenant
+from common.tenancy import EVERY_TENANT, of_every_tenant
 from tests.fakes import FakeAllowances, allowance
 
 NOW = datetime(2026, 11, 20, 12, tzinfo=UTC)
@@ -57,9 +59,13 @@ def decide(meter: UsageMeter, engine: Engine, times: int, key: tuple[str, str] =
     meter.committed(counted)
 
 
-def warned(engine: Engine) -> list[int]:
+def warned(engine: Engine, *, of: int | None = None) -> list[int]:
+    """Return the thresholds of the warnings that were written: all, or those of one quota."""
+    query = select(quota_warnings.c.threshold)
+    if of is not None:
+        query = query.where(quota_warnings.c.quota == of).order_by(quota_warnings.c.threshold)
     with engine.connect() as connection:
-        return list(connection.scalars(of_every_tenant(select(quota_warnings.c.threshold), "the test")))
+        return list(connection.scalars(of_every_tenant(query, "the test")))
 
 
 def places_left(meter: UsageMeter, *, now: datetime) -> int:
@@ -223,6 +229,43 @@ class TestWarnings:
 
         assert sorted(warned(engine)) == [50, 80]
 
+    def test_are_given_anew_when_a_quota_was_raised(
+        self, meter: UsageMeter, engine: Engine, allowances: FakeAllowances
+    ) -> None:
+        decide(meter, engine, 10)
+        allowances.for_all = allowance(decisions_per_month=100)
+        found = []
+        for decisions in (39, 1, 30, 10, 9, 1, 5):
+            decide(meter, engine, decisions)
+            found.append(warned(engine, of=100))
+
+        assert found == [[], [50], [50, 80], [50, 80, 90], [50, 80, 90], [50, 80, 90, 100], [50, 80, 90, 100]]
+        assert warned(engine, of=10) == [50, 80, 90, 100]
+
+    def test_of_two_quotas_are_two_notices(
+        self, meter: UsageMeter, engine: Engine, allowances: FakeAllowances
+    ) -> None:
+        for quota in (10, 20):
+            allowances.for_all = allowance(decisions_per_month=quota)
+            decide(meter, engine, 10)
+
+        assert len(set(told(engine))) == 8
+
+    def test_of_both_quotas_are_known_to_the_process_that_comes_next(
+        self, meter: UsageMeter, engine: Engine, allowances: FakeAllowances
+    ) -> None:
+        for quota in (10, 20):
+            allowances.for_all = allowance(decisions_per_month=quota)
+            decide(meter, engine, 5)
+        following = UsageMeter(allowances, Outbox(outbox))
+
+        with engine.connect() as connection:
+            following.load(connection, now=NOW)
+
+        assert following.warnings_due({OURS: 10}, now_ms=NOW_MS) == []
+        allowances.for_all = BLOCKING
+        assert [each.threshold for each in following.warnings_due({OURS: 10}, now_ms=NOW_MS)] == [80, 90, 100]
+
     @pytest.mark.parametrize("known", [None, allowance(decisions_per_month=None)])
     def test_are_none_without_a_quota(
         self, meter: UsageMeter, engine: Engine, allowances: FakeAllowances, known: None
@@ -363,3 +406,33 @@ def decisions_from_before() -> Iterator[dict[str, object]]:
             "schema_version": 1,
             "record": b"{}",
         }
+
+
+class TestWarningsByQuota:
+    def test_are_the_first_of_each_threshold_again_in_the_release_before(
+        self, engine: Engine, meter: UsageMeter, allowances: FakeAllowances
+    ) -> None:
+        for quota in (10, 100):
+            allowances.for_all = allowance(decisions_per_month=quota)
+            decide(meter, engine, 80)
+        told_before = set(told(engine))
+
+        _downgrade(engine, "0006")
+
+        assert sorted(warned(engine, of=10)) == sorted(warned(engine)) == [50, 80, 90, 100]
+        assert set(told(engine)) < told_before
+        assert len(told(engine)) == 4
+
+
+def told(engine: Engine) -> list[str]:
+    with engine.connect() as connection:
+        return list(connection.scalars(select(outbox.c.subject_id)))
+
+
+def _downgrade(engine: Engine, revision: str) -> None:
+    with engine.begin() as connection:
+        connection.execution_options(**{EVERY_TENANT: "migrations change the rows of all"})
+        config = Config()
+        config.set_main_option("script_location", str(MIGRATIONS))
+        config.attributes["connection"] = connection
+        command.downgrade(config, revision)
