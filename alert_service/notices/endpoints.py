@@ -5,6 +5,7 @@ from typing import Annotated
 from fastapi import APIRouter, Depends, Request
 
 from alert_service.notices.repository import NoticeConflictError
+from alert_service.notices.senders import NotItsNoticeError
 from alert_service.notices.service import NoticeInbox
 from common.auth.bearer import require_service
 from common.auth.principal import Principal
@@ -27,13 +28,14 @@ async def inbox(request: Request) -> NoticeInbox:
 @internal.post(
     "/notices",
     status_code=202,
-    responses=refusals(NoticeConflictError, OverloadedError),
+    responses=refusals(NotItsNoticeError, NoticeConflictError, OverloadedError),
 )
 async def send_notices(
-    batch: NoticeBatch, _caller: CanNotify, inbox: Annotated[NoticeInbox, Depends(inbox)]
+    batch: NoticeBatch, caller: CanNotify, inbox: Annotated[NoticeInbox, Depends(inbox)]
 ) -> NoticesAccepted:
     """Accept notices; the answer comes when all of them are durable. Only services may call this.
 
+    Warnings about quotas are taken from ai_service alone, and without recipients; all others from user_service alone.
     Each becomes a mail of its own, which is sent until it is delivered, refused for good, or of no use any more.
     """
-    return await inbox.accept(batch)
+    return await inbox.accept(batch, sender=caller.subject)

@@ -7,6 +7,7 @@ from prometheus_client import Counter
 
 from alert_service.notices import repository
 from alert_service.notices.repository import NoticeConflictError
+from alert_service.notices.senders import refuse_others_notices
 from common.batches import Batches
 from common.clock import epoch_ms
 from common.contracts.notices import NoticeBatch, NoticesAccepted
@@ -33,11 +34,12 @@ class NoticeInbox:
             self._accept, name="notices", lanes=1, max_batch=32, max_waiting=max_waiting
         )
 
-    async def accept(self, batch: NoticeBatch) -> NoticesAccepted:
-        """Return how many notices were new, once all of them are durable.
+    async def accept(self, batch: NoticeBatch, *, sender: str) -> NoticesAccepted:
+        """Return how many notices, which the service `sender` handed over, were new, once all of them are durable.
 
-        Raises `NoticeConflictError` (then none of them was kept) and `OverloadedError`.
+        Raises `NotItsNoticeError`, `NoticeConflictError` (then none of them was kept) and `OverloadedError`.
         """
+        refuse_others_notices(batch.notices, sender=sender)
         try:
             return await self._batches.submit(batch)
         except NoticeConflictError as error:

@@ -46,9 +46,11 @@ class Alerts:
         headers = {"Authorization": f"Bearer {chosen}"}
         return await self.client.post("/v1/internal/alerts", json={"alerts": list(bodies)}, headers=headers)
 
-    async def send_notices(self, *bodies: dict[str, Any], token: str | None = None) -> httpx.Response:
-        """Ask for mails as user_service does."""
-        chosen = token or self.users.fake.service_token(Scope.NOTICES_WRITE, subject="user_service")
+    async def send_notices(
+        self, *bodies: dict[str, Any], sender: str = "user_service", token: str | None = None
+    ) -> httpx.Response:
+        """Ask for mails as a service does."""
+        chosen = token or self.users.fake.service_token(Scope.NOTICES_WRITE, subject=sender)
         headers = {"Authorization": f"Bearer {chosen}"}
         return await self.client.post("/v1/internal/notices", json={"notices": list(bodies)}, headers=headers)
 

@@ -65,7 +65,8 @@ class TestAccepting:
         alerts.users.fake.recipients["ins_test"] = ["a@example.org", "b@example.org"]
 
         await alerts.send_notices(
-            notice_body(kind="quota", recipients=[], secret=None, facts={"percent": "80"})
+            notice_body(kind="quota", recipients=[], secret=None, facts={"percent": "80"}),
+            sender="ai_service",
         )
 
         await mails.until(len)
@@ -140,6 +141,29 @@ class TestAccepting:
         nobody = await alerts.client.post("/v1/internal/notices", json={"notices": [notice_body()]})
 
         assert [answer.status_code for answer in (*answers, nobody)] == [403, 403, 401]
+
+    @pytest.mark.parametrize(
+        ("sender", "changes"),
+        [
+            ("ai_service", {"kind": "invitation", "recipients": [], "secret": None}),
+            ("ai_service", {"kind": "quota", "recipients": [], "secret": TOKEN}),
+            ("ai_service", {"kind": "quota", "secret": None}),
+            ("user_service", {"kind": "quota", "recipients": [], "secret": None}),
+            ("log_service", {"kind": "security_change", "secret": None}),
+        ],
+    )
+    async def test_what_another_service_asks_for_is_refused_with_all_that_came_with_it(
+        self, alerts: Alerts, database: Database, sender: str, changes: dict[str, Any]
+    ) -> None:
+        quota = notice_body(kind="quota", recipients=[], secret=None)
+        its_own = quota if sender == "ai_service" else notice_body()
+        wrong = notice_body(notice_id="ntc_2", **changes)
+
+        refused = await alerts.send_notices(its_own, wrong, sender=sender)
+
+        assert refused.status_code == 403
+        assert refused.json()["type"] == "urn:assay:problem:not-its-notice"
+        assert database.rows("SELECT * FROM notices") == []
 
 
 class TestSecret:
