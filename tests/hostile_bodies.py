@@ -221,6 +221,20 @@ INVISIBLE_TEXT = {
     "a card [73]": CARD, "a card in groups [73]": "4111 1111 1111 1111", "a card in a sentence [73]": "paid by 4111-1111-1111-1111, thanks", "an Amex [73]": "378282246310005",
     "a card in full width [73]": "４１１１１１１１１１１１１１１１", "a card after letters [73]": f"tok_{CARD}",
 }  # fmt: skip
+NUMERIC_TEXT = {
+    f"{number!r} {name}": frame.format(number)
+    for number in ("5", "-0", "1.5", "1_000", "1e300", "007", "9" * 24)
+    for name, frame in {
+        "and a newline": "{}\n", "and a line separator": "{}\u2028", "after a tab": "\t{}", "after spaces and a newline": "  \n{}",
+        "and a soft hyphen": "{}\xad", "and NUL": "{}\0", "after zeros": "0" * 300 + "{}",
+    }.items()
+}  # fmt: skip
+NUMERIC_TEXT |= {
+    "300 nines": "9" * 300,
+    "4400 nines": "9" * 4400,
+    "true and a newline": "true\n",
+    "nan and a newline": "nan\n",
+}
 FREE_PLACES = (
     "customer_id",
     "merchant_id",
@@ -248,6 +262,7 @@ def texts() -> Iterator[Case]:
                 name: raw for name, raw in surrogates.items() if "surrogate" in name or name == "list"
             }
         yield from refused(place, surrogates, NO_TRANSACTION)
+    yield from refused("metadata.note", as_json(NUMERIC_TEXT), NO_TRANSACTION)
     for name, text in HARMFUL_TEXT.items():
         body = filled("transaction_id", json.dumps(text, ensure_ascii=False), "t")
         yield Case(f"{name} as transaction_id", body, kept=("transaction_id", text))

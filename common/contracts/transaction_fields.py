@@ -7,7 +7,7 @@ from decimal import Decimal
 from ipaddress import IPv4Address, IPv6Address, ip_address
 from typing import Annotated
 
-from pydantic import BeforeValidator, Field, PlainSerializer, StrictBool
+from pydantic import BeforeValidator, Field, PlainSerializer, StrictBool, StrictFloat, StrictInt
 
 from common.contracts.currencies import MAX_AMOUNT_MINOR
 from common.contracts.fields import ONE_LINE, Text
@@ -103,6 +103,7 @@ UserAgent = Annotated[str, Field(min_length=1, max_length=512, pattern=ONE_LINE)
 Email = Annotated[str, Field(min_length=3, max_length=254, pattern=r"^[^\p{C}\s@]+@[^\p{C}\s@]+$")]
 Phone = Annotated[str, Field(pattern=r"^\+?[0-9][0-9 ().-]{3,30}$")]
 MetadataKey = Annotated[str, Field(pattern=r"^[a-z][a-z0-9_]{0,63}$")]
-MetadataValue = Annotated[StrictBool | int | float | Text, BeforeValidator(_metadata_value)]
+# strict: a text that is refused as one must not be read as a number instead
+MetadataValue = Annotated[StrictBool | StrictInt | StrictFloat | Text, BeforeValidator(_metadata_value)]
 Latitude = Annotated[float, Field(ge=-90, le=90), BeforeValidator(_number)]
 Longitude = Annotated[float, Field(ge=-180, le=180), BeforeValidator(_number)]

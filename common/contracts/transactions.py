@@ -148,7 +148,7 @@ class Transaction(Contract):
             return self
         amount = _exact(self.amount, self.currency)
         made["canonical"] = _canonical(made, amount)
-        made["body"] = canonical_bytes(made["canonical"])
+        made["body"] = _canonical_bytes(made["canonical"])
         made["amount_minor"] = int(amount.scaleb(EXPONENTS[self.currency]))
         if may_hold_card_number(made["body"]):
             _refuse_card_numbers(made["canonical"])
@@ -210,6 +210,13 @@ def _canonical(values: Mapping[str, Any], amount: Decimal) -> dict[str, Any]:
             part = found[name].__dict__
             found[name] = {inner: value for inner, value in part.items() if value is not None}
     return found
+
+
+def _canonical_bytes(canonical: Mapping[str, Any]) -> bytes:
+    try:
+        return canonical_bytes(canonical)
+    except TypeError:  # no field takes such a value; if one ever does, it is refused like any other
+        raise ValueError("a value cannot be kept exactly") from None
 
 
 def _address_text(address: IPv4Address | IPv6Address) -> str:

@@ -439,6 +439,26 @@ class TestOtherText:
     def test_has_no_invisible_characters(self, changes: Any, character: str) -> None:  # noqa: ANN401 - a function
         assert problems(**changes(f"a{character}"))
 
+    @pytest.mark.parametrize("character", INVISIBLE.values(), ids=INVISIBLE)
+    @pytest.mark.parametrize("number", ["5", "-0", "1.5", "1_000", "1e300", "9" * 24])
+    def test_has_none_in_metadata_where_a_number_would_be_left(self, number: str, character: str) -> None:
+        for text in (f"{number}{character}", f"{character}{number}", f" {character} {number}"):
+            assert problems(metadata={"note": text})
+
+    @pytest.mark.parametrize(
+        "text", ["9" * 257, "0" * 256 + "5", "0." + "1" * 300, "9" * 4400, " " * 256 + "5"]
+    )
+    def test_in_metadata_is_not_read_as_a_number_when_it_is_too_long(self, text: str) -> None:
+        assert problems(metadata={"note": text})
+
+    def test_that_cannot_be_written_is_refused(self, monkeypatch: pytest.MonkeyPatch) -> None:
+        def fails(_value: object) -> bytes:
+            raise TypeError("Integer exceeds 64-bit range")
+
+        monkeypatch.setattr("common.contracts.transactions.canonical_bytes", fails)
+
+        assert problems() == ["Value error, a value cannot be kept exactly"]
+
     @pytest.mark.parametrize(
         "changes",
         [
