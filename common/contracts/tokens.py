@@ -11,6 +11,16 @@ TOKEN_TYPE = "at+jwt"  # noqa: S105 - RFC 9068's media type, no secret
 ALGORITHM = "RS256"
 API_KEY_TEXT = re.compile(rb"(ask_(?:live|test)_[0-9a-z]{8})_[A-Za-z0-9_-]{43}\Z")
 """An API key that user_service made; what comes before its secret may be shown."""
+_API_KEY_MARKS = ("ask_live_", "ask_test_")
+_JWT = "eyJ"  # how each part of one begins that says something: the base 64 of `{"`
+_RANDOM = re.compile(r"(?=.*[A-Z])(?=.*[a-z])(?=.*[0-9])[A-Za-z0-9_-]{43}\Z")
+
+
+def has_form_of_secret(text: str) -> bool:
+    """Say whether a short `text` has an API key or a JWT in it, or is 256 random bits, as refresh tokens are."""
+    if text.startswith(_JWT) or f".{_JWT}" in text or any(mark in text for mark in _API_KEY_MARKS):
+        return True
+    return _RANDOM.match(text) is not None
 
 
 class TokenUse(StrEnum):

@@ -101,6 +101,19 @@ class TestScore:
         assert targets.request_ids == ["trace-me-1"]
         assert targets.alerts[0]["request_id"] == targets.records[0]["request_id"] == "trace-me-1"
 
+    async def test_a_card_number_as_request_id_goes_nowhere(
+        self, ai: Ai, targets: FakeTargets, capsys: pytest.CaptureFixture[str]
+    ) -> None:
+        number = "4111111111111111"
+
+        answer = await ai.score(amount=FRAUD, headers={"X-Request-ID": number})
+
+        chosen = answer.headers["X-Request-ID"]
+        assert chosen != number
+        assert targets.request_ids == [chosen]
+        assert targets.alerts[0]["request_id"] == targets.records[0]["request_id"] == chosen
+        assert number not in capsys.readouterr().out
+
     async def test_calls_between_services_carry_service_tokens(self, ai: Ai, targets: FakeTargets) -> None:
         await ai.score(amount=FRAUD)
 

@@ -31,6 +31,47 @@ class TestRequestId:
 
         assert re.fullmatch(r"req_[0-9a-z]{26}", response.headers["X-Request-ID"])
 
+    @pytest.mark.parametrize(
+        "given",
+        [
+            "4111111111111111",
+            "4111-1111-1111-1111",
+            "order_378282246310005",
+            "ask_test_0123abcd_" + "x" * 43,
+            "ask_live_0123abcd",
+            "key.ask_test_0123abcd_aB3",
+            "eyJhbGciOiJSUzI1NiIsInR5cCI6ImF0K2p3dCJ9",
+            "kid.eyJzdWIiOiJ1c3JfMSJ9.c2ln",
+            "Qk3vT-8mXw_Zp5Yd0sLh2RaGcN7bUeJf4iOtVqWx1Ky",
+        ],
+    )
+    async def test_that_is_a_card_number_or_a_secret_is_neither_repeated_nor_logged(
+        self, client: httpx.AsyncClient, lines: list[Any], given: str
+    ) -> None:
+        response = await client.get("/v1/errors/unexpected", headers={"X-Request-ID": given})
+
+        assert re.fullmatch(r"req_[0-9a-z]{26}", response.headers["X-Request-ID"])
+        assert given not in response.text + str(response.headers) + str(lines)
+
+    @pytest.mark.parametrize(
+        "given",
+        [
+            "550e8400-e29b-41d4-a716-446655440000",
+            "00-4bf92f3577b34da6a3ce929d0e0e4736-00f067aa0ba902b7-01",
+            "1-5759e988-bd862e3fe1be46a994272793",
+            "01JD3V7K2M9QRSTVWXYZ012345",
+            "req_01jd3v7k2m9qrstvwxyz012345",
+            "20261122123045-0001",
+            "1767225600000-17",
+            "checkout-2026-11-22-order-0000000001-attempt",
+            "task_1",
+        ],
+    )
+    async def test_of_other_systems_are_taken_over(self, client: httpx.AsyncClient, given: str) -> None:
+        response = await client.get("/v1/things/5", headers={"X-Request-ID": given})
+
+        assert response.headers["X-Request-ID"] == given
+
     async def test_is_another_one_for_each_request(self, client: httpx.AsyncClient) -> None:
         responses = await asyncio.gather(*(client.get("/v1/things/5") for _ in range(20)))
 
