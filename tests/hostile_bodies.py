@@ -220,6 +220,10 @@ INVISIBLE_TEXT = {
     "private use": "a\ue000", "noncharacter": "a\uffff", "tag": "a\U000e0041", "empty [69]": "", "Zalgo [70]": "Z" + "\u0300" * 1000, "long [69]": "longtext" * 1000,
     "a card [73]": CARD, "a card in groups [73]": "4111 1111 1111 1111", "a card in a sentence [73]": "paid by 4111-1111-1111-1111, thanks", "an Amex [73]": "378282246310005",
     "a card in full width [73]": "４１１１１１１１１１１１１１１１", "a card after letters [73]": f"tok_{CARD}",
+    "a card with commas [73]": "4111,1111,1111,1111", "a card with bars [73]": "4111|1111|1111|1111", "a card with quotes [73]": '4111"1111"1111"1111',
+    "a card with colons [73]": "4111:1111:1111:1111", "a card in brackets [73]": "pan (4111)(1111)(1111)(1111)", "a card digit by digit [73]": "card 4 1 1 1 1 1 1 1 1 1 1 1 1 1 1 1",
+    "a card between letters [73]": "x4111 1111 1111 1111x", "a card far apart [73]": "card 4111    1111    1111    1111", "a card in circles [73]": "④①①①①①①①①①①①①①①①",
+    "a card in superscript [73]": "⁴¹¹¹ ¹¹¹¹ ¹¹¹¹ ¹¹¹¹", "a card in circled pairs [73]": "㊶⑪⑪⑪⑪⑪⑪⑪",
 }  # fmt: skip
 NUMERIC_TEXT = {
     f"{number!r} {name}": frame.format(number)

@@ -1,8 +1,11 @@
 """Card numbers in places where they do not belong. Pure.
 
 A text holds a card number when 13 to 19 digits of it, in one piece or in groups as cards print them, begin and count
-as one of the card schemes has it and pass the Luhn check. A text of nothing but digits and separators is looked at
-as a whole too, however it is grouped.
+as one of the card schemes has it and pass the Luhn check. Between groups stand up to three characters that are neither
+letters nor digits, or any number of spaces; letters may stand right before and behind. A row of single digits or pairs
+of them counts from where it begins and from where it ends, if the same stands between all of them and is no comma. A text of
+nothing but digits and the usual separators is looked at as a whole too, however it is grouped. Digits of any script and
+form (full width, circled, superscript) are digits.
 
 Ids that only look like it by chance are left alone where their form tells: a hexadecimal word with letters whose
 length is a multiple of eight (a hash, a UUID without dashes), a UUID, an IBAN with right check digits, and times
@@ -12,31 +15,43 @@ about one in twenty-five is refused, so that a card number never gets into a rec
 
 import re
 import unicodedata
+from collections.abc import Iterator
+from functools import lru_cache
 from typing import Final
 
 SHORTEST, LONGEST = 13, 19
-_SEPARATOR: Final = "[\\s_./\u00ad\u2010-\u2015\u2212-]"
-_SEPARATORS = re.compile(_SEPARATOR + "+")
-_S: Final = _SEPARATOR + "{1,3}"
+_SPACES = re.compile(r"\s+")
+_SEPARATORS = re.compile("[\\s_./\u00ad\u2010-\u2015\u2212-]+")  # that alone do not make a text
+_GAP: Final = r"[\W_]{1,3}"
+_NOT_DIGITS = re.compile("[^0-9]+")
 _DIGITS = re.compile(r"(?<![0-9])[0-9]{13,19}(?![0-9])")
 # within a lookahead, so that a number which begins inside another is found too
 _GROUPED: Final = tuple(
-    re.compile(f"(?<![0-9A-Za-z])(?=({groups})(?![0-9A-Za-z]))")
+    re.compile(f"(?<![0-9])(?=({groups})(?![0-9]))")
     for groups in (
-        f"[0-9]{{4}}(?:{_S}[0-9]{{4}}){{3}}",
-        f"[0-9]{{4}}(?:{_S}[0-9]{{4}}){{3}}{_S}[0-9]{{1,3}}",
-        f"[0-9]{{4}}(?:{_S}[0-9]{{4}}){{2}}{_S}[0-9]{{1,3}}",
-        f"[0-9]{{4}}{_S}[0-9]{{6}}{_S}[0-9]{{4,5}}",
-        f"[0-9]{{6}}{_S}[0-9]{{7,13}}",
-        f"[0-9]{{8}}{_S}[0-9]{{8,11}}",
+        f"[0-9]{{4}}(?:{_GAP}[0-9]{{4}}){{3}}",
+        f"[0-9]{{4}}(?:{_GAP}[0-9]{{4}}){{3}}{_GAP}[0-9]{{1,3}}",
+        f"[0-9]{{4}}(?:{_GAP}[0-9]{{4}}){{2}}{_GAP}[0-9]{{1,3}}",
+        f"[0-9]{{4}}{_GAP}[0-9]{{6}}{_GAP}[0-9]{{4,5}}",
+        f"[0-9]{{6}}{_GAP}[0-9]{{7,13}}",
+        f"[0-9]{{8}}{_GAP}[0-9]{{8,11}}",
     )
 )
-_ONLY_DIGITS = re.compile(f"(?:[0-9]|{_SEPARATOR})*")
-# as all the forms begin
-_MAY_BE_GROUPED = re.compile(f"(?<![0-9A-Za-z])(?:[0-9]{{4}}|[0-9]{{6}}|[0-9]{{8}}){_S}[0-9]{{4}}")
+_SAME_GAP: Final = r"((?:[^\w,;]|_){1,3})"  # numbers with commas between are a list
+_ROWS: Final = (
+    (1, re.compile(f"(?<![0-9])[0-9]{_SAME_GAP}[0-9](?:\\1[0-9]){{11,}}(?![0-9])")),
+    (
+        2,
+        re.compile(f"(?<![0-9])[0-9]{{2}}{_SAME_GAP}[0-9]{{2}}(?:\\1[0-9]{{2}}){{4,}}(?:\\1[0-9])?(?![0-9])"),
+    ),
+)
 _WORD = re.compile(r"[0-9A-Za-z]+")
-_HEX = re.compile(r"(?=.*[A-Fa-f])[0-9A-Fa-f]+")
+_HEX = re.compile(r"[0-9]*[A-Fa-f][0-9A-Fa-f]*")
+_UUID = re.compile(r"(?<![0-9A-Za-z])[0-9A-Fa-f]{8}(?:-[0-9A-Fa-f]{4}){3}-[0-9A-Fa-f]{12}(?![0-9A-Za-z])")
 _IBAN = re.compile(r"[A-Z]{2}[0-9]{2}[0-9A-Z]{11,30}")
+_PRINTED_IBAN = re.compile(
+    r"(?<![0-9A-Za-z])[A-Z]{2}[0-9]{2}(?: ?[0-9A-Z]{4}){2,7}(?: ?[0-9A-Z]{1,3})?(?![0-9A-Za-z])"
+)
 _SCHEMES: Final = tuple(  # how numbers begin, and how many digits they have
     (re.compile(begins), frozenset(lengths))
     for begins, lengths in (
@@ -52,7 +67,7 @@ _SCHEMES: Final = tuple(  # how numbers begin, and how many digits they have
 )
 
 _AS_ZERO: Final = bytes(48 if byte >= 128 or chr(byte).isdigit() else 32 for byte in range(256))
-_LEFT_OUT: Final = b" \t_-./()"
+_LEFT_OUT: Final = bytes(byte for byte in range(128) if not chr(byte).isalnum())
 _SUSPECT: Final = b"0" * SHORTEST
 
 
@@ -64,19 +79,14 @@ def may_hold_card_number(utf8: bytes) -> bool:
 def holds_card_number(text: str) -> bool:
     """Say whether `text` is a card number or has one in it."""
     if not text.isascii():
-        text = "".join(map(_with_ascii_digits, text))
-    if not (_DIGITS.search(text) or _MAY_BE_GROUPED.search(text) or _ONLY_DIGITS.fullmatch(text)):
-        return False
+        text = "".join(map(_folded, text))
     whole = _SEPARATORS.sub("", text)
     if is_card_number(whole):
         return True
     if _is_iban(whole.upper()):
         return False
-    if any(is_card_number(found[0]) and not _is_hexadecimal(text, found) for found in _DIGITS.finditer(text)):
-        return True
-    return any(
-        is_card_number(_SEPARATORS.sub("", found[1])) for form in _GROUPED for found in form.finditer(text)
-    )
+    text = _without_other_ids(_SPACES.sub(" ", text))
+    return any(map(is_card_number, _candidates(text)))
 
 
 def is_card_number(text: str) -> bool:
@@ -94,12 +104,29 @@ def _passes_luhn(digits: str) -> bool:
     return (sum(values[::2]) + sum(doubled)) % 10 == 0
 
 
-def _is_hexadecimal(text: str, found: re.Match[str]) -> bool:
-    """Say whether the word around `found` is a hash or another hexadecimal id, of which digits are but a part."""
-    for word in _WORD.finditer(text):
-        if word.end() >= found.end():
-            return len(word[0]) % 8 == 0 and _HEX.fullmatch(word[0]) is not None
-    return False
+def _candidates(text: str) -> Iterator[str]:
+    """Yield what in `text` has the form of a card number."""
+    for word in _WORD.findall(text):
+        if len(word) % 8 or not _HEX.fullmatch(
+            word
+        ):  # a hash or another hexadecimal id: digits are but a part of it
+            yield from _DIGITS.findall(word)
+    for form in _GROUPED:
+        for groups in form.findall(text):
+            yield _NOT_DIGITS.sub("", groups)
+    for each, row in _ROWS:
+        for found in row.finditer(text):
+            digits = _NOT_DIGITS.sub("", found[0])
+            yield digits
+            for length in range(SHORTEST + SHORTEST % each, LONGEST + 1, each):
+                yield digits[:length]
+                yield digits[-length:]
+
+
+def _without_other_ids(text: str) -> str:
+    """Return `text` with a letter in the place of each UUID and each IBAN."""
+    text = _UUID.sub(lambda found: found[0] if found[0].replace("-", "").isdigit() else "x", text)
+    return _PRINTED_IBAN.sub(lambda found: "x" if _is_iban(found[0].replace(" ", "")) else found[0], text)
 
 
 def _is_iban(text: str) -> bool:
@@ -110,6 +137,13 @@ def _is_iban(text: str) -> bool:
     return int("".join(str(int(character, 36)) for character in turned)) % 97 == 1
 
 
-def _with_ascii_digits(character: str) -> str:
-    digit = unicodedata.decimal(character, None)
-    return character if digit is None else str(digit)
+@lru_cache(maxsize=4096)
+def _folded(character: str) -> str:
+    """Return a character as the digit it stands for, or as its plain form where that is as short or holds digits."""
+    digit = unicodedata.digit(character, None)
+    if digit is not None:
+        return str(digit)
+    plain = unicodedata.normalize(
+        "NFKC", character
+    )  # up to eighteen characters, of which there may be thousands
+    return plain if len(plain) == 1 or any(map(str.isdigit, plain)) else character

@@ -501,6 +501,19 @@ class TestOtherText:
 
 
 class TestCardNumbers:
+    def test_are_not_looked_for_at_length_because_of_the_time(self, monkeypatch: pytest.MonkeyPatch) -> None:
+        looked: list[object] = []
+        monkeypatch.setattr("common.contracts.transactions._refuse_card_numbers", looked.append)
+
+        make_transaction(event_time="2026-11-02T14:03:22.123456+01:00", metadata={"at": "2026-11-02"})
+
+        assert looked == []
+
+    def test_are_found_in_a_text_that_ends_with_the_time(self) -> None:
+        event_time = "2026-11-02T14:03:22+01:00"
+
+        assert problems(event_time=event_time, customer_id=f"4111 1111 1105 {event_time}")
+
     @pytest.mark.parametrize(
         "number",
         [
@@ -518,6 +531,10 @@ class TestCardNumbers:
             "378282246310005",
             "6304000000000000",
             "6011000990139424123"[:16],
+            "4111,1111,1111,1111",
+            "4111\u00b71111\u00b71111\u00b71111",
+            "x4111 1111 1111 1111",
+            "㊶⑪⑪⑪⑪⑪⑪⑪",
         ],
     )
     def test_are_refused_in_place_of_a_token(self, number: str) -> None:
