@@ -12,7 +12,7 @@ from common.auth.signing import SigningKey, generate_signing_key, unlock
 from common.db import Database
 from common.errors import PlatformError, StartupError
 from user_service.changes import Topic, announce
-from user_service.events.recording import Action, Actor, Event, record
+from user_service.events.recording import SYSTEM, Action, Actor, Event, record
 from user_service.institutions.platform import PLATFORM
 from user_service.signing_keys import repository
 from user_service.signing_keys.ring import KeyRing, RingKey
@@ -97,7 +97,7 @@ class KeyStore:
             return await repository.published(session, now_ms=now_ms)
 
     async def _make_first(self, now_ms: int) -> None:
-        """Store a first key. Of processes that start together one wins, and all use its key."""
+        """Store and record a first key. Of processes that start together one wins, and all use its key."""
         key = await asyncio.to_thread(generate_signing_key, passphrase=self.passphrase)
         try:
             async with self.database.sessions.begin() as session:
@@ -110,6 +110,9 @@ class KeyStore:
                         signs_from_ms=now_ms,
                     )
                 )
+                await session.flush()
+                created = Event(Action.SIGNING_KEY_CREATED, SYSTEM, "signing_key", key.kid)
+                await record(session, PLATFORM, created, now_ms=now_ms)
         except IntegrityError:
             _log.info("signing_key.made_elsewhere")
         else:

@@ -150,6 +150,20 @@ class TestInvite:
             query = "SELECT count(*) FROM mailed_tokens WHERE used_at_ms IS NULL"
             assert database.execute(query).fetchone() == (1,)
 
+    def test_each_token_is_recorded(self, machine: UserSettings) -> None:
+        for _ in range(2):
+            run("invite", "--email", FIRST)
+
+        with closing(database_of(machine)) as database:
+            (user_id,) = database.execute("SELECT user_id FROM users").fetchone()
+            *_, invited, again = events_of(database, "platform")
+        for event in (invited, again):
+            assert event["action"] == "user.invited"
+            assert event["actor"] == {"kind": "system", "id": None}
+            assert event["subject"] == {"kind": "user", "id": user_id}
+        assert invited["details"] == {"role": "operator"}
+        assert again["details"] == {"role": "operator", "again": True}
+
     @pytest.mark.parametrize("address", ["nobody", "", "Name <a@platform.example>", "a@b.example\n"])
     def test_takes_one_address(self, machine: UserSettings, address: str) -> None:
         assert run("invite", "--email", address).exit_code == 2

@@ -35,7 +35,8 @@ class TestThePlatformsInstitution:
 
         with sqlite3.connect(settings.database_url.get_secret_value().removeprefix("sqlite:///")) as database:
             assert [event["action"] for event in events_of(database, "platform")] == [
-                "institution.registered"
+                "institution.registered",
+                "signing_key.created",
             ]
 
     async def test_is_no_tenant(self, client: httpx.AsyncClient, operator: Admin, admin: Admin) -> None:

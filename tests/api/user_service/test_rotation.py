@@ -130,6 +130,21 @@ def events(folder: Path) -> Sequence[dict[str, Any]]:
     return [json.loads(body)["event"] for (body,) in rows]
 
 
+class TestTheFirstKey:
+    async def test_is_recorded_once(
+        self, stack: AsyncExitStack, process: Process, clock: Clock, tmp_path: Path
+    ) -> None:
+        another = await start(stack, tmp_path, clock)
+
+        registered, created = events(tmp_path)
+        assert registered["action"] == "institution.registered"
+        assert created["action"] == "signing_key.created"
+        assert created["actor"] == {"kind": "system", "id": None}
+        kids = {each.ring.keys[0].key.kid for each in (process, another)}
+        assert kids == {created["subject"]["id"]}
+        assert created["subject"]["kind"] == "signing_key"
+
+
 class TestOverlap:
     async def test_a_new_key_is_known_everywhere_before_it_signs(
         self, process: Process, clock: Clock

@@ -97,6 +97,7 @@ class TestStartingTogether:
         assert service.rows("SELECT action FROM identity_events ORDER BY sequence") == [
             ("institution.registered",),
             ("user.invited",),
+            ("signing_key.created",),
         ]
 
 
