@@ -19,6 +19,10 @@ class NotEmptyError(OperationError):
     """Something is there already; it is left as it is."""
 
 
+class LeftOverError(NotEmptyError):
+    """Files that belonged to a database are there without it: there is nothing to compare with."""
+
+
 class OtherSchemaError(OperationError):
     """A database is not of the version that this program knows."""
 

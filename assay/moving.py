@@ -7,7 +7,7 @@ from sqlalchemy import make_url
 
 from assay.databases import DATABASES, ServiceDatabase
 from assay.digests import RowFacts
-from assay.errors import InUseError, NotEmptyError, OperationError, OtherSchemaError
+from assay.errors import InUseError, LeftOverError, NotEmptyError, OperationError, OtherSchemaError
 from assay.in_use import refuse_used
 from assay.postgres import refuse_others
 from assay.reading import Snapshot, changes_seen, codec_of, differences, shown, snapshot_of, table_names
@@ -76,6 +76,8 @@ def _move(planned: Move, step: Step) -> Moved:
 
         try:
             tables = _copy(planned, source, step, before_commit=refuse_changed)
+        except LeftOverError:
+            raise
         except NotEmptyError as refused:
             return Moved(planned, _found_equal(planned, source, step, refused), was_there=True)
     return Moved(planned, tables)

@@ -23,7 +23,7 @@ from assay.backing_up import ARCHIVE, MODELS, RULES, STACK
 from assay.container import Part, read_parts
 from assay.databases import DATABASES
 from assay.digests import RowFacts, TableDigest
-from assay.errors import BackupDamagedError, NotEmptyError, OperationError, OtherSchemaError
+from assay.errors import BackupDamagedError, LeftOverError, NotEmptyError, OperationError, OtherSchemaError
 from assay.in_use import refuse_used
 from assay.manifest import Manifest, ServiceFacts
 from assay.moving import Step
@@ -181,6 +181,8 @@ def _target(service: str, url: str, facts: ServiceFacts) -> Iterator[Target]:
     with ExitStack() as opened:
         try:
             target: Target = opened.enter_context(staged(DATABASES[service], url, revision=facts.revision))
+        except LeftOverError:
+            raise  # not opened: SQLite would make a database of what is left
         except NotEmptyError as refused:
             target = opened.enter_context(_already_there(url, facts, refused))
         yield target

@@ -19,7 +19,13 @@ from assay import postgres
 from assay.databases import ServiceDatabase
 from assay.digests import RowFacts, TableDigest
 from assay.emptiness import refuse_filled
-from assay.errors import CopyDiffersError, NotEmptyError, OperationError, OtherSchemaError
+from assay.errors import (
+    CopyDiffersError,
+    LeftOverError,
+    NotEmptyError,
+    OperationError,
+    OtherSchemaError,
+)
 from assay.reading import (
     WHOLE,
     Seen,
@@ -40,6 +46,7 @@ from common.tenancy import of_every_tenant
 ROWS_AN_INSERT = 500
 PRIVATE = 0o600
 UNFINISHED = ".unfinished"
+BESIDE = ("-wal", "-shm", "-journal")  # what SQLite keeps beside a file, and takes for its newest changes
 
 
 class Filling(Protocol):
@@ -119,8 +126,7 @@ def staged(database: ServiceDatabase, url: str, *, revision: str) -> Iterator[St
 class _SqliteFilling:
     def __init__(self, database: ServiceDatabase, url: str, revision: str) -> None:
         self._path = Path(make_url(url).database or "").absolute()
-        if self._path.exists():
-            raise NotEmptyError(f"{self._path} is there already; it was left as it is.")
+        _refuse_present(self._path)
         self._unfinished = self._path.with_name(f".{self._path.name}{UNFINISHED}")
         self._remove()
         beside = f"sqlite:///{self._unfinished}"
@@ -148,8 +154,7 @@ class _SqliteFilling:
         self.connection.close()
         self._engine.dispose()
         self._unfinished.chmod(PRIVATE)
-        if self._path.exists():
-            raise NotEmptyError(f"Somebody made {self._path} meanwhile; it was left as it is.")
+        _refuse_present(self._path)
         self._unfinished.rename(self._path)
         _fsync_folder(self._path.parent)
 
@@ -159,7 +164,7 @@ class _SqliteFilling:
         self._remove()
 
     def _remove(self) -> None:
-        for suffix in ("", "-wal", "-shm"):
+        for suffix in ("", *BESIDE):
             Path(f"{self._unfinished}{suffix}").unlink(missing_ok=True)
 
 
@@ -198,6 +203,18 @@ class _PostgresFilling:
         see_every_tenant(self.connection)
         postgres.lock_out_others(self.connection)
         refuse_filled(database, self.connection, url, revision=revision)
+
+
+def _refuse_present(path: Path) -> None:
+    """Raise `NotEmptyError` when there is a database at `path`, or what an older one left: SQLite would mix the two."""
+    if path.exists():
+        raise NotEmptyError(f"{path} is there already; it was left as it is.")
+    left = [beside for suffix in BESIDE if (beside := Path(f"{path}{suffix}")).exists()]
+    if left:
+        raise LeftOverError(
+            f"{left[0]} is there already, of a database that is gone; it was left as it is.",
+            details=[f"Move away first: {', '.join(map(str, left))}"],
+        )
 
 
 def _counted(lines: Iterable[bytes], digest: TableDigest) -> Iterator[bytes]:
