@@ -106,12 +106,15 @@ bench: setup-dev ## Measure the product against its yardsticks; QUICK=1 is one s
 model: setup ## Train the fraud model on simulated transactions, unless there is one
 	@$(PY) -m local_stack model
 
+# the PostgreSQL of a stopped stack comes with the tools for tests
+FOR_ITS_STORE := $(if $(filter servers,$(STORES)),setup-dev,setup)
+
 .PHONY: backup
-backup: setup ## Back up databases, keys, models and archive, also while they run; TO=folder, KEEP=7, BACKUP_PASSPHRASE
+backup: $(FOR_ITS_STORE) ## Back up databases, keys, models and archive, also while they run; TO=folder, KEEP=7, STORES, BACKUP_PASSPHRASE
 	@$(PY) -m assay backup $(if $(TO),"$(TO)") $(if $(KEEP),--keep $(KEEP))
 
 .PHONY: restore
-restore: setup ## Restore a backup into an empty, stopped stack: make restore FROM=var/backups/assay-....tar
+restore: $(FOR_ITS_STORE) ## Restore a backup into an empty, stopped stack: make restore FROM=var/backups/assay-....tar; STORES=servers
 	@$(PY) -m assay restore "$(if $(FROM),$(FROM),$(error say which: make restore FROM=FILE))"
 
 .PHONY: geoip

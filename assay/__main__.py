@@ -17,6 +17,7 @@ from sqlalchemy.exc import ArgumentError, SQLAlchemyError
 
 from assay import report
 from assay.backing_up import back_up
+from assay.database_server import databases_to_read
 from assay.databases import DATABASES
 from assay.errors import InUseError, OperationError
 from assay.moving import Move, move_all, service_at
@@ -54,8 +55,11 @@ def move(
     source: Annotated[str, typer.Option("--from", help="a service's database; without it: all four")] = "",
 ) -> None:
     """Move a service's database to another engine; all four when --to names a server without a database."""
-    with _plain_failures(), report.progress(_console) as step:
-        planned = [_one(source, target)] if source else _all(target)
+    with (
+        _plain_failures(),
+        report.progress(_console) as step,
+        _one(source, target) if source else _all(target) as planned,
+    ):
         moved = list(move_all(planned, step=step))
     report.show_moved(_console, moved)
 
@@ -94,7 +98,15 @@ def restore(
         with report.progress(_console) as step:
             deployment = load_deployment(settings)
             restored = restore_backup(file, deployment, passphrase=passphrase, step=step)
-    report.show_restored(_console, file, restored, is_local=deployment.stack is not None)
+    report.show_restored(_console, file, restored, start=_start_of(deployment))
+
+
+def _start_of(deployment: Deployment) -> str:
+    if deployment.servers is not None:
+        return "make run-servers"
+    if deployment.stack is not None:
+        return "make run"
+    return "start the services; with Valkey, first: python -m ai_service.rebuild_velocity"
 
 
 def _file_for(to: Path, *, is_encrypted: bool) -> Path:
@@ -111,11 +123,13 @@ def _passphrase(settings: OperationsSettings, file: Path | None) -> str | None:
     return None if secret is None else secret.get_secret_value()
 
 
-def _one(source: str, target: str) -> Move:
-    return Move(service_at(source), source, target)
+@contextmanager
+def _one(source: str, target: str) -> Iterator[list[Move]]:
+    yield [Move(service_at(source), source, target)]
 
 
-def _all(server: str) -> list[Move]:
+@contextmanager
+def _all(server: str) -> Iterator[list[Move]]:
     """Plan one move for each service: on the server, its database has the service's name."""
     deployment = load_deployment(_settings())
     _refuse_running(deployment)
@@ -124,14 +138,15 @@ def _all(server: str) -> list[Move]:
             "Without --from, --to names a server and no database.",
             details=["Each service's database there has its name: ai_service, user_service, ..."],
         )
-    return [
-        Move(
-            database,
-            deployment.urls[service],
-            make_url(server).set(database=service).render_as_string(hide_password=False),
-        )
-        for service, database in DATABASES.items()
-    ]
+    with databases_to_read(deployment) as reachable:
+        yield [
+            Move(
+                database,
+                reachable.urls[service],
+                make_url(server).set(database=service).render_as_string(hide_password=False),
+            )
+            for service, database in DATABASES.items()
+        ]
 
 
 def _refuse_running(deployment: Deployment) -> None:

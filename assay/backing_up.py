@@ -12,6 +12,7 @@ from pathlib import Path
 
 from assay.archive_objects import open_archive, stored_objects
 from assay.container import PartsWriter, creating
+from assay.database_server import databases_to_read
 from assay.databases import DATABASES, ServiceDatabase
 from assay.digests import TableDigest
 from assay.manifest import (
@@ -55,28 +56,33 @@ class Backup:
 
 def back_up(deployment: Deployment, path: Path, *, passphrase: str | None, step: Step) -> Backup:
     """Write a backup to `path`, which is there afterwards whole or not at all; raises `OperationError`."""
-    made_at = utc_now().isoformat()
-    with creating(path, passphrase) as parts:
-        parts.add(FIRST, as_bytes(Heading(format=FORMAT, product_version=PRODUCT_VERSION, made_at=made_at)))
-        services = {}
-        for service, database in DATABASES.items():
-            with snapshot_of(database, deployment.urls[service]) as snapshot:
-                services[service] = _copy(database, snapshot, parts, step, url=deployment.urls[service])
-                if service == ARCHIVE:
-                    archive = _copy_archive(deployment, snapshot, parts, step)
-        # after the databases: every model that a copied decision names was there by then
-        files = {name: len(content) for name, content in _files(deployment, parts)}
-        manifest = Manifest(
-            format=FORMAT,
-            product_version=PRODUCT_VERSION,
-            made_at=made_at,
-            services=services,
-            files=files,
-            archive=archive,
-            not_in_it=_left_out(deployment),
-        )
-        parts.add(MANIFEST, as_bytes(manifest))
+    with databases_to_read(deployment) as reachable, creating(path, passphrase) as parts:
+        manifest = _write(reachable, parts, step)
     return Backup(path, path.stat().st_size, manifest)
+
+
+def _write(deployment: Deployment, parts: PartsWriter, step: Step) -> Manifest:
+    made_at = utc_now().isoformat()
+    parts.add(FIRST, as_bytes(Heading(format=FORMAT, product_version=PRODUCT_VERSION, made_at=made_at)))
+    services = {}
+    for service, database in DATABASES.items():
+        with snapshot_of(database, deployment.urls[service]) as snapshot:
+            services[service] = _copy(database, snapshot, parts, step, url=deployment.urls[service])
+            if service == ARCHIVE:
+                archive = _copy_archive(deployment, snapshot, parts, step)
+    # after the databases: every model that a copied decision names was there by then
+    files = {name: len(content) for name, content in _files(deployment, parts)}
+    manifest = Manifest(
+        format=FORMAT,
+        product_version=PRODUCT_VERSION,
+        made_at=made_at,
+        services=services,
+        files=files,
+        archive=archive,
+        not_in_it=_left_out(deployment),
+    )
+    parts.add(MANIFEST, as_bytes(manifest))
+    return manifest
 
 
 def _copy(

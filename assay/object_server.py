@@ -1,23 +1,19 @@
 """The local stack's S3 server: the one that runs, or one that is started for as long as it is needed."""
 
-import socket
-import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 
-from assay.errors import OperationError
 from assay.settings import Deployment
-from local_stack.child import Child
+from assay.started_part import free_port, started_part
 from local_stack.files import StackFiles
 from local_stack.ownership import RunningStack
 from local_stack.parts import Part
-from local_stack.settings import LOOPBACK, inherited_environment
+from local_stack.settings import LOOPBACK
 from log_service.settings import LogSettings
 
 PART = "object_store"
 READY_S = 20.0
 STOP_S = 10.0
-POLL_S = 0.05
 
 
 @contextmanager
@@ -40,9 +36,7 @@ def _at(settings: LogSettings, url: str) -> LogSettings:
 
 @contextmanager
 def _started(files: StackFiles) -> Iterator[str]:
-    with socket.socket() as probe:
-        probe.bind((LOOPBACK, 0))
-        port = probe.getsockname()[1]
+    port = free_port()
     part = Part(
         name=PART,
         summary="",
@@ -53,13 +47,5 @@ def _started(files: StackFiles) -> Iterator[str]:
         environment={},
     )
     files.objects.mkdir(parents=True, exist_ok=True)
-    child = Child(part, log_file=files.log(PART), environment=inherited_environment())
-    try:
-        deadline = time.monotonic() + READY_S
-        while not child.is_ready():
-            if child.exit_status is not None or time.monotonic() > deadline:
-                raise OperationError("The local S3 server did not start.", details=child.last_lines())
-            time.sleep(POLL_S)
+    with started_part(part, files, ready_s=READY_S, stop_s=STOP_S):
         yield part.url
-    finally:
-        child.stop(timeout_s=STOP_S)

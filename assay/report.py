@@ -114,7 +114,7 @@ def show_contents(console: Console, path: Path, manifest: Manifest) -> None:
         console.print(f"... and {len(manifest.archive.missing) - MOST_NAMED} more objects", style="bold red")
 
 
-def show_restored(console: Console, path: Path, restored: Restored, *, is_local: bool) -> None:
+def show_restored(console: Console, path: Path, restored: Restored, *, start: str) -> None:
     """Say what is there now, and what to do next."""
     rows = sum(table.rows for facts in restored.manifest.services.values() for table in facts.tables.values())
     say = partial(console.print, markup=False, soft_wrap=True)
@@ -127,10 +127,5 @@ def show_restored(console: Console, path: Path, restored: Restored, *, is_local:
             f"{restored.advanced.counters} counters were moved on behind them."
         )
     say("What was changed after the backup is as it was before. Now:")
-    start = (
-        "make run"
-        if is_local
-        else "start the services; with Valkey, first: python -m ai_service.rebuild_velocity"
-    )
     for number, line in enumerate((start, *AFTERWARDS), start=1):
         say(f"  {number}. {line}")

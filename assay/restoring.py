@@ -21,6 +21,7 @@ from sqlalchemy import Connection
 from assay.archive_objects import Archive, StoredObject, open_archive, stored_objects
 from assay.backing_up import ARCHIVE, MODELS, RULES, STACK
 from assay.container import Part, read_parts
+from assay.database_server import databases_to_fill
 from assay.databases import DATABASES
 from assay.digests import RowFacts, TableDigest
 from assay.errors import BackupDamagedError, LeftOverError, NotEmptyError, OperationError, OtherSchemaError
@@ -35,6 +36,8 @@ from assay.shapes import Kinds, table_of
 from assay.verifying import lines_of, sort_of, verify
 from assay.writing import staged
 from common.db import writing_engine
+from local_stack import service_secrets
+from local_stack.files import StackFiles
 from local_stack.ownership import owning
 
 PRIVATE = 0o600
@@ -73,6 +76,9 @@ def restore(path: Path, deployment: Deployment, *, passphrase: str | None, step:
     with ExitStack() as until_done:
         if deployment.stack is not None:
             until_done.enter_context(owning(deployment.stack))
+        if deployment.servers is not None and deployment.stack is not None:
+            secrets = _secrets(deployment.stack, path, passphrase)
+            deployment = until_done.enter_context(databases_to_fill(deployment, secrets))
         for service in DATABASES:
             refuse_used(service, deployment.urls[service])
         work = _Work(deployment, manifest, until_done, step)
@@ -173,6 +179,16 @@ class _Work:
             file.flush()
             os.fsync(file.fileno())
         self._files.append((Path(unfinished), path))
+
+
+def _secrets(files: StackFiles, path: Path, passphrase: str | None) -> Mapping[str, str]:
+    """Return the secrets of the stack: its own, those that the backup brings, or new ones where neither has any."""
+    if files.secrets.exists():
+        return service_secrets.kept(files)
+    for name, content in read_parts(path, passphrase):
+        if name == STACK + files.secrets.name:
+            return service_secrets.parsed(content.decode())
+    return service_secrets.load_or_make(files)
 
 
 @contextmanager

@@ -13,9 +13,16 @@ from assay.errors import OperationError
 from common.settings import Environment, OptionalPath, OptionalSecret
 from local_stack import service_secrets
 from local_stack.files import StackFiles
-from local_stack.ownership import is_owned
+from local_stack.ownership import RunningStack, is_owned
 from local_stack.parts import stack_parts
-from local_stack.settings import GeoProvider, inherited_environment, load_stack_settings
+from local_stack.settings import (
+    GeoProvider,
+    StackSettings,
+    Stores,
+    inherited_environment,
+    load_stack_settings,
+)
+from local_stack.storage import storage_of
 from log_service.settings import LogSettings
 
 # what a deployment that is not the local stack has to keep by itself
@@ -46,13 +53,17 @@ class OperationsSettings(BaseSettings):
 
 @dataclass(frozen=True)
 class Deployment:
-    """Where everything is that belongs together. `stack` is set for the local stack, whose secrets lie in files."""
+    """Where everything is that belongs together. `stack` is set for the local stack, whose secrets lie in files.
+
+    `servers` is set while its databases do not answer: it is stopped, and keeps them in PostgreSQL (`database_server`).
+    """
 
     urls: Mapping[str, str]
     s3: LogSettings
     models_dir: Path | None
     rules_file: Path | None
     stack: StackFiles | None = None
+    servers: StackSettings | None = None
 
     @property
     def is_running(self) -> bool:
@@ -86,8 +97,12 @@ def load_deployment(settings: OperationsSettings) -> Deployment:
 def _local_stack(settings: OperationsSettings) -> Deployment:
     stack_settings = load_stack_settings()
     files = StackFiles(stack_settings.var_dir.resolve())
-    # only addresses are wanted of the parts, so nothing is made here that is not there
-    secrets = dict.fromkeys(service_secrets.NAMES, "")
+    running = RunningStack.read(files) if is_owned(files) else None
+    databases = running.databases if running is not None else {}
+    if not databases:
+        stack_settings = _with_its_store(stack_settings, files)
+    # nothing is made here that is not there
+    secrets = dict.fromkeys(service_secrets.NAMES, "") | service_secrets.kept(files)
     parts = {
         part.name: part for part in stack_parts(stack_settings, secrets, geoip_provider=GeoProvider.MOCK)
     }
@@ -98,9 +113,30 @@ def _local_stack(settings: OperationsSettings) -> Deployment:
     environment = parts["log_service"].environment
     s3 = {name.lower(): value for name, value in environment.items() if name.startswith("S3_")}
     return Deployment(
-        urls={service: parts[service].environment["DATABASE_URL"] for service in DATABASES},
+        urls=databases or storage_of(stack_settings, secrets).databases,
         s3=LogSettings.model_validate({**LogSettings.model_construct().model_dump(), **s3}),
         models_dir=files.models,
         rules_file=settings.rules_file,
         stack=files,
+        servers=None if databases or stack_settings.stores is Stores.EMBEDDED else stack_settings,
     )
+
+
+def _with_its_store(settings: StackSettings, files: StackFiles) -> StackSettings:
+    """Return `settings` with the store that holds the data of a stopped stack, unless they name one.
+
+    Raises `OperationError` when both do.
+    """
+    if "stores" in settings.model_fields_set:
+        return settings
+    on_servers = files.servers.is_dir() and any(files.servers.iterdir())
+    in_files = [path for service in DATABASES if (path := files.database(service)).exists()]
+    if on_servers and in_files:
+        raise OperationError(
+            f"{files.root} has two kinds of databases, and nothing says which are meant.",
+            details=[
+                f"STORES=servers: PostgreSQL, in {files.servers}",
+                f"STORES=embedded: SQLite, in {', '.join(path.name for path in in_files)}",
+            ],
+        )
+    return settings.model_copy(update={"stores": Stores.SERVERS}) if on_servers else settings

@@ -28,7 +28,7 @@ _HEADING = (
 
 def load_or_make(files: StackFiles) -> dict[str, str]:
     """Return every secret by its name; those that are missing are made and kept."""
-    found = _read(files)
+    found = kept(files)
     made = {name: found.get(name) or secrets.token_urlsafe(36) for name in NAMES}
     if made != found:
         lines = [f"{name}={value}\n" for name, value in made.items()]
@@ -36,8 +36,12 @@ def load_or_make(files: StackFiles) -> dict[str, str]:
     return made
 
 
-def _read(files: StackFiles) -> dict[str, str]:
-    if not files.secrets.exists():
-        return {}
-    lines = (line.partition("=") for line in files.secrets.read_text().splitlines())
+def kept(files: StackFiles) -> dict[str, str]:
+    """Return the secrets that are there by their names; nothing is made."""
+    return parsed(files.secrets.read_text()) if files.secrets.exists() else {}
+
+
+def parsed(text: str) -> dict[str, str]:
+    """Return the secrets that such a file says."""
+    lines = (line.partition("=") for line in text.splitlines())
     return {name: value for name, _, value in lines if name in NAMES}
