@@ -23,7 +23,7 @@ from assay.errors import InUseError, OperationError
 from assay.moving import Move, move_all, service_at
 from assay.reading import reason
 from assay.restoring import restore as restore_backup
-from assay.retention import name_for, remove_oldest
+from assay.retention import from_the_future, name_for, remove_oldest, remove_unfinished
 from assay.settings import Deployment, OperationsSettings, load_deployment, load_operations_settings
 from assay.verifying import verify as verify_backup
 from common.clock import utc_now
@@ -79,10 +79,14 @@ def backup(
             report.show_contents(_console, to, verify_backup(to, passphrase=passphrase))
             return
         path = _file_for(to, is_encrypted=passphrase is not None)
+        left_over = remove_unfinished(path.parent, utc_now())
         with report.progress(_console) as step:
             made = back_up(load_deployment(settings), path, passphrase=passphrase, step=step)
-        removed = remove_oldest(path.parent, keep=keep) if keep else []
-    report.show_backup(_console, made, removed, is_encrypted=passphrase is not None)
+        # what was made is said before something else may fail
+        report.show_backup(_console, made, left_over, is_encrypted=passphrase is not None)
+        if keep:
+            report.show_future(_errors, from_the_future(path, utc_now()))
+            report.show_removed(_console, remove_oldest(path, keep=keep))
     if made.manifest.archive.missing:
         raise typer.Exit(INCOMPLETE)
 

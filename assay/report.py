@@ -75,15 +75,32 @@ def show_moved(console: Console, all_moved: Sequence[Moved]) -> None:
     )
 
 
-def show_backup(console: Console, made: Backup, removed: Sequence[Path], *, is_encrypted: bool) -> None:
-    """Say what was made, what is not in it, and what was removed for it."""
+def show_backup(console: Console, made: Backup, left_over: Sequence[Path], *, is_encrypted: bool) -> None:
+    """Say what was made, what is not in it, and what was removed of backups that were killed."""
     show_contents(console, made.path, made.manifest)
-    for path in removed:
-        console.print(f"Removed {path.name}, which was older than those to keep", markup=False)
+    for path in left_over:
+        console.print(f"Removed {path.name}, which a backup that was killed had left", markup=False)
     if not is_encrypted:
         console.print(
             "It is not encrypted, and holds keys and personal data: guard it, or set BACKUP_PASSPHRASE.",
             style="yellow",
+            soft_wrap=True,
+        )
+
+
+def show_removed(console: Console, removed: Sequence[Path]) -> None:
+    """Say which backups went because there were newer ones."""
+    for path in removed:
+        console.print(f"Removed {path.name}, which was older than those to keep", markup=False)
+
+
+def show_future(console: Console, found: Sequence[Path]) -> None:
+    """Warn of backups that stay among the newest until the clock has passed them."""
+    for path in found:
+        console.print(
+            f"{path.name} says that it is from the future, and is kept before others: is the clock right?",
+            style="yellow",
+            markup=False,
             soft_wrap=True,
         )
 

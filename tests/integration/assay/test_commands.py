@@ -51,6 +51,22 @@ class TestBackupCommand:
         assert "not the passphrase" in refused.stderr
         assert "Traceback" not in refused.stderr
 
+    def test_keeps_what_it_made_when_the_clock_went_back(self, var: Path, tmp_path: Path) -> None:
+        folder = tmp_path / "backups"
+        folder.mkdir()
+        for year in (2098, 2099):
+            file = folder / f"assay-{year}0101T000000Z.tar.encrypted"
+            assay("backup", file, VAR_DIR=var, BACKUP_PASSPHRASE=PASSPHRASE)
+
+        made = assay("backup", folder, "--keep", 2, VAR_DIR=var, BACKUP_PASSPHRASE=PASSPHRASE)
+
+        kept = sorted(path.name for path in folder.iterdir())
+        assert made.returncode == 0
+        assert "assay-20990101T000000Z.tar.encrypted says that it is from the future" in made.stderr
+        assert len(kept) == 2
+        assert kept[0] < "assay-2098"
+        assert kept[1] == "assay-20990101T000000Z.tar.encrypted"
+
     def test_of_a_folder_without_databases_fails_and_leaves_nothing(self, tmp_path: Path) -> None:
         failed = assay("backup", tmp_path / "backups", VAR_DIR=tmp_path / "nothing")
 
