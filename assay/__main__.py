@@ -10,18 +10,17 @@ from typing import Annotated
 
 import structlog
 import typer
-from pydantic import ValidationError
 from rich.console import Console
-from sqlalchemy import make_url
-from sqlalchemy.exc import ArgumentError, SQLAlchemyError
+from sqlalchemy.exc import SQLAlchemyError
 
 from assay import report
+from assay.addresses import FORMS, checked_address
 from assay.backing_up import back_up
 from assay.database_server import databases_to_read
 from assay.databases import DATABASES
-from assay.errors import InUseError, OperationError
+from assay.errors import InUseError, OperationError, PassphraseError
 from assay.moving import Move, move_all, service_at
-from assay.reading import reason
+from assay.reading import is_sqlite, reason
 from assay.restoring import restore as restore_backup
 from assay.retention import from_the_future, name_for, remove_oldest, remove_unfinished
 from assay.settings import Deployment, OperationsSettings, load_deployment, load_operations_settings
@@ -73,7 +72,7 @@ def backup(
 ) -> None:
     """Back up databases, keys, models and the archive while everything runs; 3 when archive objects were missing."""
     with _plain_failures():
-        settings = _settings()
+        settings = load_operations_settings()
         passphrase = _passphrase(settings, passphrase_file)
         if verify:
             report.show_contents(_console, to, verify_backup(to, passphrase=passphrase))
@@ -97,7 +96,7 @@ def restore(
 ) -> None:
     """Restore a backup into an empty deployment whose services are stopped."""
     with _plain_failures():
-        settings = _settings()
+        settings = load_operations_settings()
         passphrase = _passphrase(settings, passphrase_file)
         with report.progress(_console) as step:
             deployment = load_deployment(settings)
@@ -122,22 +121,29 @@ def _file_for(to: Path, *, is_encrypted: bool) -> Path:
 
 def _passphrase(settings: OperationsSettings, file: Path | None) -> str | None:
     if file is not None:
-        return file.read_text().partition("\n")[0]
+        try:
+            return file.read_text(encoding="utf-8").partition("\n")[0]
+        except UnicodeDecodeError:
+            raise PassphraseError(f"{file} is no text in UTF-8, so it holds no passphrase.") from None
     secret = settings.backup_passphrase
     return None if secret is None else secret.get_secret_value()
 
 
 @contextmanager
 def _one(source: str, target: str) -> Iterator[list[Move]]:
+    checked_address(source, "--from")
+    if not checked_address(target, "--to").database:
+        raise OperationError("With --from, --to names a database or a file.", details=FORMS)
     yield [Move(service_at(source), source, target)]
 
 
 @contextmanager
 def _all(server: str) -> Iterator[list[Move]]:
     """Plan one move for each service: on the server, its database has the service's name."""
-    deployment = load_deployment(_settings())
+    address = checked_address(server, "--to")
+    deployment = load_deployment(load_operations_settings())
     _refuse_running(deployment)
-    if make_url(server).database:
+    if address.database or is_sqlite(server):
         raise OperationError(
             "Without --from, --to names a server and no database.",
             details=["Each service's database there has its name: ai_service, user_service, ..."],
@@ -147,7 +153,7 @@ def _all(server: str) -> Iterator[list[Move]]:
             Move(
                 database,
                 reachable.urls[service],
-                make_url(server).set(database=service).render_as_string(hide_password=False),
+                address.set(database=service).render_as_string(hide_password=False),
             )
             for service, database in DATABASES.items()
         ]
@@ -159,14 +165,6 @@ def _refuse_running(deployment: Deployment) -> None:
             f"A stack runs with the data in {deployment.stack.root}.",
             details=["Stop it first: Ctrl-C where `make run` runs."],
         )
-
-
-def _settings() -> OperationsSettings:
-    try:
-        return load_operations_settings()
-    except ValidationError as error:
-        lines = [f"{'.'.join(map(str, item['loc'])).upper()}: {item['msg']}" for item in error.errors()]
-        raise OperationError("These settings are wrong:", details=lines) from None
 
 
 @contextmanager
@@ -183,8 +181,6 @@ def _plain_failures() -> Iterator[None]:
         raise typer.Exit(INTERRUPTED) from None
     except (OperationError, StackError) as error:
         _fail(str(error), error.details)
-    except ArgumentError:
-        _fail("That is no address of a database.", ["sqlite:///FILE or postgresql://USER@HOST:5432/DATABASE"])
     except SQLAlchemyError as error:
         _fail(f"A database could not be used: {reason(error)}", [])
     except OSError as error:

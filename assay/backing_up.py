@@ -15,6 +15,7 @@ from assay.container import PartsWriter, creating
 from assay.database_server import databases_to_read
 from assay.databases import DATABASES, ServiceDatabase
 from assay.digests import TableDigest
+from assay.errors import OperationError
 from assay.manifest import (
     FIRST,
     FORMAT,
@@ -135,7 +136,10 @@ def _copy_archive(deployment: Deployment, snapshot: Snapshot, parts: PartsWriter
 
 def _files(deployment: Deployment, parts: PartsWriter) -> Iterator[tuple[str, bytes]]:
     for name, path in _found_files(deployment):
-        content = path.read_bytes()
+        try:
+            content = path.read_bytes()
+        except OSError as error:
+            raise OperationError(f"{path} cannot be read: {error.strerror or error}") from error
         parts.add(name, content)
         yield name, content
 

@@ -20,6 +20,7 @@ SUMS = "SHA256SUMS"
 BLOCK = 512
 END = bytes(2 * BLOCK)
 MOST_BYTES = 1 << 31  # of one part; larger files are not what a backup holds
+ENCODING = "utf-8"  # of the names of parts
 SUMS_IN_MEMORY = 1 << 23
 PRIVATE = 0o600
 Part = tuple[str, bytes]
@@ -123,7 +124,7 @@ def _parts(file: _Reads) -> Iterator[Part]:
 def _read_part(file: _Reads) -> Part:
     header = _exactly(file, BLOCK)
     try:
-        info = tarfile.TarInfo.frombuf(header, "ascii", "strict")
+        info = tarfile.TarInfo.frombuf(header, ENCODING, "strict")
     except (tarfile.HeaderError, UnicodeDecodeError) as error:
         raise BackupDamagedError("The backup is damaged, or it is another file.") from error
     if not 0 <= info.size <= MOST_BYTES or _header(info.name, info.size) != header:
@@ -145,9 +146,9 @@ def _header(name: str, size: int) -> bytes:
     info = tarfile.TarInfo(name)
     info.size, info.mode, info.mtime = size, PRIVATE, 0
     try:
-        return info.tobuf(tarfile.USTAR_FORMAT, "ascii", "strict")
-    except (ValueError, UnicodeEncodeError) as error:
-        raise OperationError(f"{name} cannot be the name of a part of a backup.") from error
+        return info.tobuf(tarfile.USTAR_FORMAT, ENCODING, "strict")
+    except ValueError as error:  # too long, or of bytes that are no text
+        raise OperationError(f"{name!a} cannot be the name of a part of a backup.") from error
 
 
 def _line(name: str, content: bytes) -> bytes:

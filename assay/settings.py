@@ -1,13 +1,15 @@
 """What the `assay` command is told, and where that says everything is."""
 
 import os
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
-from pydantic import Field
-from pydantic_settings import BaseSettings, SettingsConfigDict
+from pydantic import Field, ValidationError
+from pydantic_settings import BaseSettings, SettingsConfigDict, SettingsError
 
+from assay.addresses import checked_address
 from assay.databases import DATABASES
 from assay.errors import OperationError
 from common.settings import Environment, OptionalPath, OptionalSecret
@@ -72,8 +74,31 @@ class Deployment:
 
 
 def load_operations_settings() -> OperationsSettings:
-    """Read the environment, then the file that the services read too."""
-    return OperationsSettings(_env_file=os.environ.get("SETTINGS_FILE", ".env"))
+    """Read the environment, then the file that the services read too; raises `OperationError`."""
+    with _plain_refusals():
+        return OperationsSettings(_env_file=_settings_file())
+
+
+def _settings_file() -> str:
+    """Return the file's name; raises `OperationError` where one is named that is not there, as services do."""
+    named = os.environ.get("SETTINGS_FILE")
+    if named and not Path(named).exists():
+        raise OperationError(f"SETTINGS_FILE names a file that does not exist: {named}")
+    return ".env" if named is None else named
+
+
+@contextmanager
+def _plain_refusals() -> Iterator[None]:
+    """Name the settings that are wrong, without their values."""
+    try:
+        yield
+    except ValidationError as error:
+        lines = [f"{'.'.join(map(str, item['loc'])).upper()}: {item['msg']}" for item in error.errors()]
+        raise OperationError("These settings are wrong:", details=lines) from None
+    except SettingsError as error:
+        raise OperationError(f"A setting is wrong: {error}; it is written as JSON") from None
+    except UnicodeDecodeError:
+        raise OperationError("The settings file is no text in UTF-8.") from None
 
 
 def load_deployment(settings: OperationsSettings) -> Deployment:
@@ -88,14 +113,16 @@ def load_deployment(settings: OperationsSettings) -> Deployment:
     missing = [f"{service.upper()}_DATABASE_URL" for service in DATABASES if service not in named]
     if missing:
         raise OperationError("These settings are missing:", details=missing)
-    s3 = LogSettings(
-        _env_file=os.environ.get("SETTINGS_FILE", ".env"), environment=Environment.DEVELOPMENT, failpoints=""
-    )
+    for service, url in named.items():
+        checked_address(url, f"{service.upper()}_DATABASE_URL")
+    with _plain_refusals():
+        s3 = LogSettings(_env_file=_settings_file(), environment=Environment.DEVELOPMENT, failpoints="")
     return Deployment(named, s3, settings.models_dir, settings.rules_file)
 
 
 def _local_stack(settings: OperationsSettings) -> Deployment:
-    stack_settings = load_stack_settings()
+    with _plain_refusals():
+        stack_settings = load_stack_settings()
     files = StackFiles(stack_settings.var_dir.resolve())
     running = RunningStack.read(files) if is_owned(files) else None
     databases = running.databases if running is not None else {}

@@ -89,6 +89,66 @@ class TestBackupCommand:
         assert failed.returncode == 1
         assert "very-secret" not in failed.stdout + failed.stderr
 
+    def test_takes_models_of_any_name(self, var: Path, tmp_path: Path) -> None:
+        (var / "models").mkdir()
+        (var / "models" / "modèle-模型.txt").write_text("a model")
+
+        made = assay("backup", tmp_path / "b.tar", VAR_DIR=var)
+        assay("restore", tmp_path / "b.tar", VAR_DIR=tmp_path / "new")
+
+        assert (made.returncode, made.stderr) == (0, "")
+        assert (tmp_path / "new" / "models" / "modèle-模型.txt").read_text() == "a model"
+
+    def test_says_which_file_of_rules_is_missing(self, var: Path, tmp_path: Path) -> None:
+        failed = assay("backup", tmp_path / "b.tar", VAR_DIR=var, RULES_FILE=tmp_path / "nope.yaml")
+
+        assert failed.returncode == 1
+        assert f"{tmp_path / 'nope.yaml'} cannot be read: No such file" in failed.stderr
+
+
+NAMED = {f"{service.upper()}_DATABASE_URL": f"sqlite:////nowhere/{service}.db" for service in DATABASES}
+MOVE = ("move", "--from", "sqlite:////nowhere/x.db", "--to")
+
+
+class TestPlainWords:
+    @pytest.mark.parametrize(
+        ("command", "told", "said"),
+        [
+            ((*MOVE, "postgresql://a:very-secret@127.0.0.1:port/x"), {}, "--to is no address"),
+            ((*MOVE, "mysql://a:very-secret@127.0.0.1/x"), {}, "--to names a database of mysql"),
+            (("move", "--to", "mysql://a:very-secret@127.0.0.1"), {}, "--to names a database of mysql"),
+            ((*MOVE, "postgresql://a:very-secret@127.0.0.1"), {}, "names a database or a file"),
+            (
+                ("backup",),
+                NAMED | {"AI_SERVICE_DATABASE_URL": "very-secret"},
+                "AI_SERVICE_DATABASE_URL is no",
+            ),
+            (("backup",), NAMED | {"S3_ADDRESSING_STYLE": "bad"}, "S3_ADDRESSING_STYLE:"),
+            (("backup",), {"PORT_OFFSET": "abc"}, "PORT_OFFSET:"),
+            (("backup",), {"SETTINGS_FILE": "/nowhere/assay.env"}, "does not exist: /nowhere/assay.env"),
+        ],
+    )
+    def test_say_what_is_wrong_with_what_was_told(
+        self, command: tuple[str, ...], told: dict[str, str], said: str, tmp_path: Path
+    ) -> None:
+        failed = assay(*command, **{"VAR_DIR": tmp_path, **told})
+
+        assert failed.returncode == 1
+        assert said in failed.stderr
+        assert "Traceback" not in failed.stderr
+        assert "very-secret" not in failed.stdout + failed.stderr
+
+    def test_say_that_a_file_holds_no_passphrase(self, tmp_path: Path) -> None:
+        (tmp_path / "passphrase").write_bytes(b"\xff\xfe\xe4 a passphrase\n")
+
+        failed = assay(
+            "backup", tmp_path, "--passphrase-file", tmp_path / "passphrase", VAR_DIR=tmp_path / "nothing"
+        )
+
+        assert failed.returncode == 1
+        assert "is no text in UTF-8" in failed.stderr
+        assert "Traceback" not in failed.stderr
+
 
 class TestRestoreCommand:
     def test_brings_a_stack_back_and_says_what_to_do_next(self, var: Path, tmp_path: Path) -> None:

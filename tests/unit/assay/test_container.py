@@ -42,6 +42,19 @@ class TestFile:
 
         assert read(path, PASSPHRASE) == parts
 
+    def test_may_have_parts_of_any_name_that_is_text(self, tmp_path: Path) -> None:
+        parts = {"files/models/modèle-模型.txt": b"x"}
+
+        path = written(tmp_path / "b", parts=parts)
+
+        assert read(path) == parts
+        with tarfile.open(path) as tar:
+            assert tar.getnames()[0] == "files/models/modèle-模型.txt"
+
+    def test_says_which_name_is_no_text(self, tmp_path: Path) -> None:
+        with pytest.raises(OperationError, match=r"\\udcff"):
+            written(tmp_path / "b", parts={"files/models/\udcff": b"x"})
+
     def test_any_tar_unpacks_it(self, tmp_path: Path) -> None:
         path = written(tmp_path / "b")
 
