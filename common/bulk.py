@@ -14,6 +14,7 @@ from sqlalchemy.dialects import postgresql, sqlite
 from sqlalchemy.engine import Dialect
 from sqlalchemy.exc import DBAPIError
 
+from common.db_failures import as_outage, is_useless
 from common.row_security import run_for_all
 from common.tenancy import reaches_tenants, refuse_unscoped
 
@@ -164,9 +165,12 @@ def _as_sqlalchemy_has_it(connection: Connection, error: Exception) -> BaseExcep
     """Return a driver's error wrapped; a connection that broke is marked, so that nobody rolls back on it."""
     dialect, driver = connection.dialect, connection.connection.dbapi_connection
     base = dialect.loaded_dbapi.Error
-    is_lost = isinstance(error, base) and dialect.is_disconnect(error, driver, None)
+    useless = is_useless(error)
+    is_lost = useless or (isinstance(error, base) and dialect.is_disconnect(error, driver, None))
     if is_lost:
         connection.invalidate(error)
+    if useless:
+        return as_outage(error)
     return DBAPIError.instance(
         None, None, error, base, hide_parameters=True, connection_invalidated=is_lost, dialect=dialect
     )

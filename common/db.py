@@ -28,6 +28,7 @@ from common.db_connections import (
     pool_options,
     set_pragmas,
 )
+from common.db_failures import takes_writes, throw_away_useless
 from common.errors import PlatformError, StartupError
 from common.failpoints import failpoint
 from common.row_security import follow, stands_above_policies
@@ -57,20 +58,23 @@ class Database:
             driver_url(url, asynchronous=True), **pool_options(url, timeouts=timeouts)
         )
         _prepare(self.engine.sync_engine)
+        throw_away_useless(self.engine.sync_engine)
         bound(self.engine.sync_engine, timeouts, asynchronous=True)
         self.sessions = async_sessionmaker(
             self.engine, expire_on_commit=False, sync_session_class=TenantSession
         )
 
     async def connected(self) -> bool:
-        """Readiness: whether the database answers."""
+        """Readiness: whether the database answers, and takes writes."""
         try:
             async with self.engine.connect() as connection:
-                await connection.execute(text("SELECT 1"))
+                writable = await connection.run_sync(takes_writes)
         except (SQLAlchemyError, OSError) as error:
             _log.warning("database.not_connected", error=type(error).__name__)
             return False
-        return True
+        if not writable:
+            _log.warning("database.read_only")
+        return writable
 
 
 @asynccontextmanager
@@ -123,6 +127,8 @@ def writing_engine(
         driver_url(url, asynchronous=False), **pool_options(url, timeouts=timeouts, read_only=read_only)
     )
     _prepare(engine)
+    if not read_only:
+        throw_away_useless(engine)
     if timeouts is not None:
         bound(engine, timeouts, asynchronous=False)
     return engine

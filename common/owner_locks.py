@@ -11,6 +11,7 @@ from sqlalchemy.exc import SQLAlchemyError
 
 from common.db import writing_engine
 from common.db_connections import DatabaseUrl
+from common.db_failures import as_outage, takes_writes
 
 
 class FileLock:
@@ -44,6 +45,7 @@ class FileLock:
 class AdvisoryLock:
     """A lock of the server, which takes it back when the connection ends; `take` then asks for it again.
 
+    One of a server that takes no writes counts for nothing: another process may have it where writes are taken.
     `key` is any number, the same for all who exclude one another in a database.
     """
 
@@ -68,14 +70,18 @@ class AdvisoryLock:
         if self._connection is None:
             return False
         try:
-            self._connection.execute(select(1))
+            holds = takes_writes(self._connection)
         except SQLAlchemyError:
+            holds = False
+        if not holds:
             self._drop()
-            return False
-        return True
+        return holds
 
     def _ask(self) -> bool:
         connection = self._engine.connect()
+        if not takes_writes(connection):
+            connection.close()
+            raise as_outage(RuntimeError("a server that takes no writes keeps out nobody elsewhere"))
         if connection.scalar(select(func.pg_try_advisory_lock(self._key))):
             self._connection = connection
             return True

@@ -80,6 +80,19 @@ def seeing_all(url: str) -> str:
 
 
 @contextmanager
+def demoted(server: PostgresServer, url: str) -> Iterator[None]:
+    """Let new sessions take no writes, as after a failover; those of before are ended, those of meanwhile are not."""
+    database = url.rsplit("/", 1)[1]
+    server.execute(f"ALTER ROLE {ROLE} IN DATABASE {database} SET default_transaction_read_only = on")
+    ended = "SELECT pg_terminate_backend(pid, 60000) FROM pg_stat_activity WHERE datname = current_database()"
+    server.execute(f"{ended} AND pid <> pg_backend_pid()", database=database)
+    try:
+        yield
+    finally:
+        server.execute(f"ALTER ROLE {ROLE} IN DATABASE {database} RESET default_transaction_read_only")
+
+
+@contextmanager
 def running_postgres(
     *options: str, port: int | None = None, data: Path | None = None
 ) -> Iterator[PostgresServer]:

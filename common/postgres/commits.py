@@ -11,6 +11,7 @@ from sqlalchemy import Column
 from sqlalchemy.exc import DBAPIError, OperationalError
 
 from common.db_connections import TIMEOUTS, DatabaseUrl, limits
+from common.db_failures import READ_ONLY, is_useless
 from common.db_tls import asyncpg_dsn
 from common.errors import UnavailableError
 from common.postgres.failures import DRIVER_ERRORS, DriverError, as_sqlalchemy_has_it, is_undone
@@ -35,6 +36,7 @@ REPEATED = Counter(
     "assay_postgres_jobs_repeated_total",
     "Transactions that were run once more: their connection was ended, or the server let another one go first.",
 )
+_READ_ONLY = Statement(READ_ONLY)
 ResultT = TypeVar("ResultT")
 
 
@@ -49,7 +51,7 @@ class Transaction:
         try:
             found: list[Any] = await self._connection.fetch(statement.text, *statement.arguments(values))
         except DRIVER_ERRORS as error:
-            raise as_sqlalchemy_has_it(error, is_lost=_is_lost(self._connection)) from None
+            raise _failed(self._connection, error) from None
         return found
 
     async def fetch_for(
@@ -85,6 +87,17 @@ class GroupCommits:
         self._running.add(task)
         task.add_done_callback(self._running.discard)
         return await asyncio.shield(task)
+
+    async def connected(self) -> bool:
+        """Readiness: whether its own connections, too, reach a server that takes writes."""
+        try:
+            rows = await self.run(lambda running: running.fetch(_READ_ONLY))
+        except (DBAPIError, UnavailableError):
+            return False
+        writable: bool = rows[0]["read_only"] == "off"
+        if not writable:
+            await self._pool.expire_connections()
+        return writable
 
     async def close(self) -> None:
         """Finish the jobs that were handed in; no more are taken."""
@@ -124,6 +137,8 @@ class GroupCommits:
             await _ask(connection, "BEGIN")
             return await job(Transaction(connection))
         except DBAPIError as error:
+            if is_useless(error.orig):  # the others of the pool reach the same server
+                await self._pool.expire_connections()
             if is_undone(error):
                 raise _UndoneError(error) from None
             raise
@@ -176,8 +191,15 @@ async def _ask(connection: Any, word: str) -> str:  # noqa: ANN401
     try:
         answer: str = await connection.execute(word)
     except DRIVER_ERRORS as error:
-        raise as_sqlalchemy_has_it(error, is_lost=_is_lost(connection)) from None
+        raise _failed(connection, error) from None
     return answer
+
+
+def _failed(connection: Any, error: BaseException) -> DBAPIError:  # noqa: ANN401
+    """Return SQLAlchemy's error; a connection that is of no more use is ended, so that the pool opens another."""
+    if is_useless(error):
+        _end(connection)
+    return as_sqlalchemy_has_it(error, is_lost=_is_lost(connection))
 
 
 async def _roll_back(connection: Any) -> None:  # noqa: ANN401
@@ -188,8 +210,12 @@ async def _roll_back(connection: Any) -> None:  # noqa: ANN401
         if connection.is_in_transaction():
             await connection.execute("ROLLBACK")
     except DRIVER_ERRORS:
-        with suppress(asyncpg.InterfaceError):  # it was lost meanwhile
-            connection.terminate()
+        _end(connection)
+
+
+def _end(connection: Any) -> None:  # noqa: ANN401
+    with suppress(asyncpg.InterfaceError):  # it was lost meanwhile
+        connection.terminate()
 
 
 def _is_lost(connection: Any) -> bool:  # noqa: ANN401

@@ -10,10 +10,12 @@ from sqlalchemy.exc import (
     ProgrammingError,
 )
 
+from common.db_failures import USELESS
+
 # classes of SQLSTATE, and single states, that say that the server cannot now: as psycopg has them
-_CANNOT_NOW = ("08", "28", "3D", "40", "53", "54", "55", "57", "58", "25006")
+_CANNOT_NOW = ("08", "28", "3D", "40", "53", "54", "55", "57", "58", *USELESS)
 # the last two: a plan from before a migration; a row that waited for the default partition while its month was made
-_UNDONE = ("08", "40", "57P01", "57P02", "57P03", "0A000", "23514")
+_UNDONE = ("08", "40", *USELESS, "0A000", "23514")
 DRIVER_ERRORS = (
     asyncpg.PostgresError,
     asyncpg.InterfaceError,

@@ -11,6 +11,7 @@ from common.app import create_app
 from common.contracts.access import AccessFeed, Tier
 from tests.api.user_service.conftest import (
     AI_SECRET,
+    PASSWORD,
     Admin,
     bearer,
     exchange,
@@ -19,6 +20,7 @@ from tests.api.user_service.conftest import (
     service_token,
 )
 from tests.asgi import open_app
+from tests.postgres import PostgresServer, demoted
 from user_service.main import SERVICE
 from user_service.settings import UserSettings
 
@@ -89,3 +91,20 @@ class TestKeys:
 
         assert (statuses.count(201), statuses.count(409)) == (100, 5)
         assert (await client.post("/v1/api-keys", headers=other.headers, json=body)).status_code == 201
+
+
+class TestAFailover:
+    async def test_is_an_outage_that_ends_by_itself(
+        self, client: httpx.AsyncClient, admin: Admin, postgres_server: PostgresServer, postgres_url: str
+    ) -> None:
+        async def asked() -> tuple[int, int]:
+            body = {"email": admin.email, "password": PASSWORD}
+            answer = await client.post("/v1/auth/login", json=body)
+            return answer.status_code, (await client.get("/ready")).status_code
+
+        with demoted(postgres_server, postgres_url):
+            away = [await asked() for _ in range(2)]
+        back = [await asked() for _ in range(2)]
+
+        assert away == [(503, 503)] * 2
+        assert back == [(200, 200)] * 2
