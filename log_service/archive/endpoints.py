@@ -11,6 +11,7 @@ from pydantic import BeforeValidator
 from common.auth.bearer import require_scope, require_service
 from common.auth.principal import Principal
 from common.contracts.audit_records import AuditBatch, RecordsAccepted
+from common.contracts.fields import Identifier
 from common.contracts.tokens import Scope
 from common.errors import NotFoundError, OverloadedError
 from common.internal_door import InternalCall
@@ -107,7 +108,7 @@ CALLS = {
     },
 )
 async def read_record(
-    record_id: Annotated[str, Path(min_length=1, max_length=64)], caller: Auditor, archive: ArchiveDep
+    record_id: Annotated[Identifier, Path()], caller: Auditor, archive: ArchiveDep
 ) -> Response:
     """Return one record of your institution exactly as it was accepted; its id is a decision's `decision_id`, or
     an identity record's `event_id`.

@@ -13,6 +13,7 @@ from common.contracts.tokens import Scope
 from common.errors import OverloadedError
 from log_service.archive import service as reading
 from log_service.bootstrap import build
+from tests.api.common.conftest import assert_problem
 from tests.api.log_service.harness import (
     BANK,
     DAY,
@@ -82,6 +83,12 @@ class TestReadRecord:
         response = await spooling.read("/v1/audit/records/dec_unknown")
 
         assert response.status_code == 404
+
+    async def test_refuses_what_is_no_id_before_the_database_does(self, spooling: RunningLogService) -> None:
+        responses = [await spooling.read(f"/v1/audit/records/{sent}") for sent in ("%00", "a%00b", "a%0Ab")]
+
+        for response in responses:
+            assert_problem(response, 422, "invalid-request")
 
     async def test_needs_the_scope_and_a_user(self, spooling: RunningLogService) -> None:
         fake = spooling.users.fake
