@@ -37,6 +37,7 @@ class Timeouts:
 
 
 TIMEOUTS = Timeouts()
+UNBOUNDED = Timeouts(statement=0, lock=0, idle_in_transaction=0)
 
 
 class _Bounded:
@@ -104,24 +105,27 @@ def driver_url(url: DatabaseUrl, *, asynchronous: bool) -> URL:
 def pool_options(
     url: DatabaseUrl, *, timeouts: Timeouts | None = TIMEOUTS, read_only: bool = False
 ) -> dict[str, Any]:
-    """Return how an engine connects; with `timeouts` None statements take as long as they take."""
+    """Return how an engine connects; with `timeouts` None statements take as long as they take.
+
+    That is said to the server, too: its role or database may have timeouts of their own.
+    """
     # Parameters stay out of error texts: they hold addresses and hashes, and error texts reach the log.
     if is_sqlite(url):
         connect = {"timeout": BUSY_TIMEOUT_MS / 1000, "cached_statements": COMPILED_STATEMENTS}
         return {"hide_parameters": True, "connect_args": connect}
-    settings: dict[str, int | str] = {**limits(timeouts)} if timeouts else {}
+    settings: dict[str, int | str] = {**limits(timeouts or UNBOUNDED)}
     if read_only:
         settings["default_transaction_read_only"] = "on"
+    stated = " ".join(f"-c {name}={value}" for name, value in settings.items())
+    said = str(parsed(url).query.get("options", ""))
     connecting: dict[str, Any] = {
+        "options": f"{stated} {said}" if timeouts else f"{said} {stated}",  # of two the last counts
         "connect_timeout": CONNECT_TIMEOUT_S,
         "keepalives_idle": 30,
         "keepalives_interval": 10,
         "keepalives_count": 3,
         "tcp_user_timeout": TIMEOUTS.unacknowledged,
     }
-    if settings:
-        said = str(parsed(url).query.get("options", ""))
-        connecting["options"] = " ".join([*(f"-c {name}={value}" for name, value in settings.items()), said])
     return {
         "hide_parameters": True,
         "pool_size": POOL_SIZE,

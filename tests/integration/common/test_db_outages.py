@@ -93,13 +93,14 @@ class TestAStatement:
             connection.execute(select(func.pg_sleep(30)))
         engine.dispose()
 
-    def test_of_a_migration_takes_as_long_as_it_takes(self, server: PostgresServer) -> None:
-        engine = writing_engine(server.url("postgres"), timeouts=None)
+    @pytest.mark.parametrize("query", ["", "?options=-c%20statement_timeout%3D8s"])
+    def test_of_a_migration_takes_as_long_as_it_takes(self, server: PostgresServer, query: str) -> None:
+        names = ("statement_timeout", "lock_timeout", "idle_in_transaction_session_timeout")
+        for name in names:
+            server.execute(f"ALTER ROLE assay SET {name} = '9s'")
+        engine = writing_engine(server.url("postgres") + query, timeouts=None)
         with engine.connect() as connection:
-            limits = [
-                connection.scalar(select(func.current_setting(name)))
-                for name in ("statement_timeout", "lock_timeout", "idle_in_transaction_session_timeout")
-            ]
+            limits = [connection.scalar(select(func.current_setting(name))) for name in names]
         engine.dispose()
 
         assert limits == ["0", "0", "0"]
