@@ -43,6 +43,7 @@ from ai_service.scoring.velocity_opening import open_velocity
 from ai_service.settings import AiSettings
 from ai_service.usage.redelivery import warning_relay
 from ai_service.usage.service import UsageMeter
+from common.app import ReadinessCheck
 from common.background import Loop, running
 from common.changes.repository import Subject, versions
 from common.changes.watch import ChangeWatch
@@ -111,6 +112,7 @@ async def build(
         partitions = await stack.enter_async_context(partitions_kept(settings.database_url))
         loops = [*(relay.run for relay in relays), *_shared_loops(settings, threads, usage, watch)]
         loops += [rates.keep_fresh, scorer.publisher.flush, *counting.loops, *partitions]
+        connected = partial(_connected, database, scorer.publisher)
         async with running(*loops):
             yield {
                 "scorer": scorer,
@@ -123,7 +125,7 @@ async def build(
                 "token_verifier": calls.verifier,
                 "valkey": valkey,
                 "database": database,
-                "readiness": {**_readiness(database, calls, rates, models, only), **counting.readiness},
+                "readiness": {**_readiness(connected, calls, rates, models, only), **counting.readiness},
                 "details": {"model": models.details},
             }
             await scorer.drain()
@@ -239,15 +241,24 @@ async def _relays(
     )
 
 
+async def _connected(database: Database, publisher: Publisher) -> bool:
+    """Say whether look-ups and commits, each on connections of their own, reach the database."""
+    return await database.connected() and await publisher.connected()
+
+
 def _readiness(
-    database: Database, calls: ServiceCalls, rates: RatesClient, models: ModelSwitch, only: OnlyProcess
+    connected: ReadinessCheck,
+    calls: ServiceCalls,
+    rates: RatesClient,
+    models: ModelSwitch,
+    only: OnlyProcess,
 ) -> Mapping[str, Any]:
     async def model_loaded() -> bool:
         return bool(models.model.feature_names)
 
     return {
         "model_loaded": model_loaded,
-        "database_connected": database.connected,
+        "database_connected": connected,
         "only_process": only.held,
         "keys_loaded": calls.keys_loaded,
         "access_known": calls.access_known,

@@ -6,7 +6,7 @@ from pydantic import Field, SecretStr, field_validator, model_validator
 from sqlalchemy.exc import ArgumentError
 
 from common.db_connections import is_sqlite, parsed
-from common.db_tls import missing_tls
+from common.db_tls import missing_tls, two_meanings
 from common.settings import OptionalSecret, ServiceSettings
 
 
@@ -22,10 +22,13 @@ class DatabaseSettings(ServiceSettings):
     def _is_an_address(cls, value: SecretStr | None) -> SecretStr | None:
         try:
             known = value is None or parsed(value).get_backend_name() in {"sqlite", "postgresql"}
-        except ArgumentError:
+        except (ArgumentError, ValueError):  # e.g. two ports
             known = False
         if not known:
             raise ValueError("is written sqlite:///FILE or postgresql://USER:PASSWORD@HOST:5432/DATABASE")
+        fault = None if value is None else two_meanings(value)
+        if fault:
+            raise ValueError(fault)
         return value
 
     @model_validator(mode="after")

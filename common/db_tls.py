@@ -1,5 +1,6 @@
 """TLS to PostgreSQL: what an address must ask for in production, and the same address as asyncpg reads it."""
 
+import re
 from pathlib import Path
 
 from sqlalchemy import URL
@@ -27,6 +28,41 @@ _OF_LIBPQ = frozenset(
         "tcp_user_timeout",
     }
 )
+
+
+_OPTION = re.compile(r"(?:-c\s*|--)([A-Za-z_][A-Za-z0-9_.]*)=([^\s\\]*)(?:\s+|\Z)")
+
+
+def two_meanings(url: DatabaseUrl) -> str | None:
+    """Return what in an address the two drivers, psycopg and asyncpg, would take for different things; None if nothing."""
+    address = parsed(url)
+    if address.get_backend_name() == "sqlite":
+        return None
+    query = address.query
+    named = [address.host or "", query.get("host", ""), query.get("port", "")]
+    if any(not isinstance(each, str) or "," in each for each in named) or (address.host and "host" in query):
+        return "must name one host; where servers take over from each other, an address that leads to the present one"
+    if "hostaddr" in query:
+        return "must name its server by host, not by hostaddr"
+    try:
+        server_settings(url)
+    except ValueError as error:
+        return str(error)
+    return None
+
+
+def server_settings(url: DatabaseUrl) -> dict[str, str]:
+    """Return the settings in the `options` of an address, which asyncpg takes by name; raises `ValueError` for others."""
+    options = parsed(url).query.get("options", "")
+    left = options.strip() if isinstance(options, str) else None  # libpq would take one of them
+    found: dict[str, str] = {}
+    while left != "":
+        option = _OPTION.match(left or "")
+        if option is None:
+            raise ValueError("may have options=-c NAME=VALUE only, once, as many of them as are wanted")
+        found[option[1]] = option[2]
+        left = option.string[option.end() :]
+    return found
 
 
 def missing_tls(url: DatabaseUrl) -> str | None:

@@ -32,6 +32,10 @@ class DecisionStore(Protocol):
         """Take away the outbox rows of what was `told`."""
         ...
 
+    async def connected(self) -> bool:
+        """Readiness: whether what commits reaches its database."""
+        ...
+
 
 @dataclass(frozen=True)
 class SqliteDecisionStore:
@@ -49,6 +53,10 @@ class SqliteDecisionStore:
     async def forget(self, told: Told) -> None:
         """Take away the outbox rows of what was `told`."""
         await self.writer.run(lambda connection: forget_told(connection, told))
+
+    async def connected(self) -> bool:
+        """Readiness: a file is always there, or nothing of this service works."""
+        return True
 
 
 @asynccontextmanager

@@ -62,6 +62,10 @@ class PostgresDecisionStore:
             lambda running: running.fetch_for(statements.FORGET, "told", statements.TOLD, _told_rows(told))
         )
 
+    async def connected(self) -> bool:
+        """Readiness: whether its own connections reach a server that takes writes."""
+        return await self.commits.connected()
+
     async def _save(
         self, running: Transaction, drafts: Sequence[Draft], told: Told, inline: Collection[str]
     ) -> SavedBatch:

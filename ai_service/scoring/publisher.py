@@ -117,6 +117,10 @@ class Publisher:
         """Write down what was told; for a graceful stop."""
         await self._write_told()
 
+    async def connected(self) -> bool:
+        """Readiness: whether decisions can be committed."""
+        return await self._store.connected()
+
     async def _write_told(self) -> None:
         told = self._told_now()
         if any(told.values()):

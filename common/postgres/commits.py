@@ -12,7 +12,7 @@ from sqlalchemy.exc import DBAPIError, OperationalError
 
 from common.db_connections import TIMEOUTS, DatabaseUrl, limits
 from common.db_failures import READ_ONLY, is_useless
-from common.db_tls import asyncpg_dsn
+from common.db_tls import asyncpg_dsn, server_settings
 from common.errors import UnavailableError
 from common.postgres.failures import DRIVER_ERRORS, DriverError, as_sqlalchemy_has_it, is_undone
 from common.postgres.statements import Rows, Statement, transposed
@@ -172,7 +172,7 @@ async def open_group_commits(
         max_inactive_connection_lifetime=IDLE_S,
         timeout=CONNECT_TIMEOUT_S,
         command_timeout=COMMAND_TIMEOUT_S,
-        server_settings=OF_ALL | {name: str(most) for name, most in limits(TIMEOUTS).items()},
+        server_settings=_server_settings(url),
         reset=_left_as_it_is,
     )
     async with pool:
@@ -181,6 +181,11 @@ async def open_group_commits(
             yield commits
         finally:
             await commits.close()
+
+
+def _server_settings(url: DatabaseUrl) -> dict[str, str]:
+    bounds = {name: str(most) for name, most in limits(TIMEOUTS).items()}
+    return bounds | server_settings(url) | OF_ALL  # what the address says counts, as with the other driver
 
 
 async def _left_as_it_is(_connection: object) -> None:

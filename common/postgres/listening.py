@@ -11,7 +11,7 @@ from common.background import Loop
 from common.changes.repository import CHANNEL
 from common.changes.watch import ChangeWatch
 from common.db_connections import DatabaseUrl, is_sqlite
-from common.db_tls import asyncpg_dsn
+from common.db_tls import asyncpg_dsn, server_settings
 
 CONNECT_TIMEOUT_S = 5.0
 RETRY_S = 2.0
@@ -23,6 +23,7 @@ class ChangeListener:
 
     def __init__(self, database_url: DatabaseUrl, told: Callable[[], None]) -> None:
         self._address = asyncpg_dsn(database_url)
+        self._settings = server_settings(database_url)
         self._told = told
 
     async def run(self) -> Never:
@@ -35,7 +36,9 @@ class ChangeListener:
             await asyncio.sleep(RETRY_S)
 
     async def _listen(self) -> None:
-        connection = await asyncpg.connect(self._address, timeout=CONNECT_TIMEOUT_S)
+        connection = await asyncpg.connect(
+            self._address, timeout=CONNECT_TIMEOUT_S, server_settings=self._settings
+        )
         ended = asyncio.Event()
         connection.add_termination_listener(lambda _: ended.set())
         try:

@@ -3,9 +3,13 @@
 import asyncio
 from pathlib import Path
 
+import pytest
+
+from common.postgres.commits import GroupCommits
 from tests.api.ai_service.conftest import OpenAi
 from tests.fake_targets import FakeTargets
 from tests.models import FRAUD
+from tests.postgres import PostgresServer, demoted
 
 
 class TestOverPostgres:
@@ -42,3 +46,32 @@ class TestOverPostgres:
             await after.score(transaction_id="next")
 
         assert '"count_by_customer_24h":3.0' in targets.records[-1]["body"]
+
+    async def test_a_failover_is_an_outage_that_ends_by_itself(
+        self, open_ai: OpenAi, postgres_server: PostgresServer, postgres_url: str, valkey_url: str
+    ) -> None:
+        async with open_ai(database_url=postgres_url, valkey_url=valkey_url) as ai:
+
+            async def asked(name: str) -> tuple[int, int]:
+                scored = await ai.score(transaction_id=name)
+                return scored.status_code, (await ai.client.get("/ready")).status_code
+
+            before = await asked("before")
+            with demoted(postgres_server, postgres_url):
+                away = [await asked(f"away-{number}") for number in range(2)]
+            back = [await asked(f"back-{number}") for number in range(2)]
+
+        assert (before, away, back) == ((200, 200), [(503, 503)] * 2, [(200, 200)] * 2)
+
+    async def test_is_not_ready_where_its_commits_reach_no_database(
+        self, open_ai: OpenAi, postgres_url: str, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        async def lost(_commits: GroupCommits) -> bool:
+            return False
+
+        async with open_ai(database_url=postgres_url) as ai:
+            monkeypatch.setattr(GroupCommits, "connected", lost)
+            ready = await ai.client.get("/ready")
+
+        assert ready.status_code == 503
+        assert ready.json()["checks"]["database_connected"] is False

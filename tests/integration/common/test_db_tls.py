@@ -4,16 +4,19 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from ssl import SSLError
+from urllib.parse import urlencode
 
 import asyncpg
 import pytest
 from pydantic import ValidationError
-from sqlalchemy import literal, select
+from sqlalchemy import func, literal, select
 from sqlalchemy.exc import OperationalError
 
 from common.db import Database, writing_engine
 from common.db_settings import DatabaseSettings
 from common.db_tls import asyncpg_dsn
+from common.postgres.commits import open_group_commits
+from common.postgres.statements import Statement
 from tests.certificates import make_authority
 from tests.postgres import PostgresServer
 from tests.postgres_tls import tls_in_front
@@ -113,6 +116,58 @@ class TestConnections:
         assert "root.crt" in asyncpg_dsn("postgresql://db/assay?sslmode=verify-full")
 
 
+class TestAnAddress:
+    @pytest.mark.parametrize(
+        ("url", "words"),
+        [
+            ("postgresql://assay:secret@/assay?host=db1:5432&host=db2:5432", "must name one host"),
+            ("postgresql://assay:secret@/assay?host=db1,db2", "must name one host"),
+            ("postgresql://assay:secret@db1,db2/assay", "must name one host"),
+            ("postgresql://assay:secret@db1/assay?host=db2", "must name one host"),
+            ("postgresql://assay:secret@/assay?host=db1&port=5432,5433", "must name one host"),
+            (
+                "postgresql://assay:secret@db1:5432,db2:5432/assay",
+                "is written sqlite:///FILE or postgresql://",
+            ),
+            ("postgresql://assay:secret@db/assay?hostaddr=192.0.2.1", "not by hostaddr"),
+            ("postgresql://assay:secret@db/assay?options=-E", "may have options=-c NAME=VALUE"),
+            (
+                "postgresql://assay:secret@db/assay?options=-c%20a%3Db%5C%20c",
+                "may have options=-c NAME=VALUE",
+            ),
+            (
+                "postgresql://assay:secret@db/assay?options=-ca%3Db&options=-cd%3De",
+                "may have options=-c NAME=VALUE",
+            ),
+        ],
+    )
+    def test_that_two_drivers_read_differently_is_refused(self, url: str, words: str) -> None:
+        with pytest.raises(ValidationError) as refused:
+            DatabaseSettings.model_validate({"database_url": url})
+
+        assert words in str(refused.value)
+        assert "secret@" not in str(refused.value)
+
+    @pytest.mark.parametrize(
+        "options", ["-csearch_path=fraud", "-c search_path=fraud", "--search_path=fraud"]
+    )
+    async def test_has_its_settings_with_both_drivers(self, postgres_url: str, options: str) -> None:
+        url = f"{postgres_url}?{urlencode({'options': f'{options} -c lock_timeout=7s'})}"
+        asked = select(
+            func.current_setting("search_path").label("path"),
+            func.current_setting("lock_timeout").label("lock"),
+        )
+        engine = writing_engine(url)
+        with engine.connect() as connection:
+            by_psycopg = tuple(connection.execute(asked).one())
+        engine.dispose()
+        async with open_group_commits(url) as commits:
+            by_asyncpg = tuple((await commits.run(lambda running: running.fetch(Statement(asked))))[0])
+
+        assert DatabaseSettings.model_validate({"database_url": url}).database_url.get_secret_value() == url
+        assert by_psycopg == by_asyncpg == ("fraud", "7s")
+
+
 class TestProduction:
     def settings(self, url: str) -> DatabaseSettings:
         return DatabaseSettings.model_validate(
@@ -124,8 +179,6 @@ class TestProduction:
         [
             "postgresql://assay:secret@db/assay",
             "postgresql://assay:secret@db/assay?sslmode=require",
-            "postgresql://assay:secret@/assay?host=/run/postgresql&host=db",
-            "postgresql://assay:secret@/assay?hostaddr=192.0.2.1",
         ],
     )
     def test_refuses_what_anybody_on_the_way_could_read_or_change(self, url: str) -> None:
