@@ -6,7 +6,8 @@ from typing import Final
 HOUR_MS: Final = 3_600_000
 DAY_MS: Final = 24 * HOUR_MS
 
-MINUTE_MS = 60_000
+MINUTE_MS: Final = 60_000
+SECOND_MS: Final = 1_000
 
 
 def to_time(milliseconds: int) -> datetime:

@@ -10,7 +10,7 @@ from common.ids import new_id
 from common.logging import add_facts
 from user_service.attempts.service import Attempt, Attempts
 from user_service.auth.schemas import Tokens
-from user_service.auth.tokens import AccessToken, TokenIssuer, digest_of, new_refresh_token
+from user_service.auth.tokens import AccessToken, TokenIssuer, digest_of, is_over, new_refresh_token
 from user_service.events.recording import Action, Actor, Event, record
 from user_service.institutions.tables import InstitutionRow
 from user_service.origin import Origin
@@ -74,7 +74,7 @@ class SessionTokens:
         return tokens
 
     async def renew(self, session: AsyncSession, presented: PresentedToken, *, now_ms: int) -> Tokens | None:
-        """Return a session's next tokens, None when it has just ended."""
+        """Return a session's next tokens, None when it has just ended, or ends within a second."""
         user = presented.account.user
         await hold_user(
             session, user.user_id, institution_id=user.institution_id
@@ -82,6 +82,8 @@ class SessionTokens:
         await forget_expired(session, user, now_ms=now_ms)
         family = presented.session
         session.expunge(family)  # its row is changed only if it has not ended
+        if is_over(self._end_of(family, now_ms=now_ms), now_ms=now_ms):
+            return None
         access = self._sign(presented.account, family, now_ms=now_ms)
         if not await refresh_tokens.go_on_with(session, user.institution_id, family, now_ms=now_ms):
             return None
@@ -90,16 +92,21 @@ class SessionTokens:
     def _sign(self, account: Account, family: SessionRow, *, now_ms: int) -> AccessToken:
         user = account.user
         add_facts(user_id=user.user_id, institution_id=user.institution_id)
+        family.expires_at_ms = self._end_of(family, now_ms=now_ms)
         access = self.issuer.for_user(
             user.user_id,
             role=Role(user.role),
             institution=account.institution.as_contract(),
             session_id=family.session_id,
+            ends_at_ms=family.expires_at_ms,
             now_ms=now_ms,
         )
         family.access_expires_at_ms = now_ms + access.expires_in * 1000
-        family.expires_at_ms = min(now_ms + self.refresh_token_ms, family.created_at_ms + self.session_ms)
         return access
+
+    def _end_of(self, family: SessionRow, *, now_ms: int) -> int:
+        """Return when a session ends that gets tokens now."""
+        return min(now_ms + self.refresh_token_ms, family.created_at_ms + self.session_ms)
 
     async def _add_refresh_token(
         self, session: AsyncSession, family: SessionRow, access: AccessToken, *, now_ms: int

@@ -12,6 +12,7 @@ from common.contracts.roles import SCOPES_BY_ROLE, Role
 from common.contracts.tokens import Scope, TokenUse
 from common.ids import new_id
 from user_service.signing_keys.ring import KeyRing
+from user_service.times import SECOND_MS
 
 REFRESH_TOKEN_BYTES = 32
 
@@ -36,9 +37,16 @@ class TokenIssuer:
     service_token_s: int
 
     def for_user(
-        self, user_id: str, *, role: Role, institution: Institution, session_id: str, now_ms: int
+        self,
+        user_id: str,
+        *,
+        role: Role,
+        institution: Institution,
+        session_id: str,
+        ends_at_ms: int,
+        now_ms: int,
     ) -> AccessToken:
-        """Issue a user's access token, which ends with its session."""
+        """Issue a user's access token; it lives no longer than its session."""
         claims = {
             "sub": user_id,
             "token_use": TokenUse.USER.value,
@@ -49,7 +57,8 @@ class TokenIssuer:
             "institution_mode": institution.mode.value,
             "base_currency": institution.base_currency,
         }
-        return self._sign(claims, life_s=self.user_token_s, now_ms=now_ms)
+        life_s = min(self.user_token_s, _left_s(ends_at_ms, now_ms=now_ms))
+        return self._sign(claims, life_s=life_s, now_ms=now_ms)
 
     def for_api_key(
         self,
@@ -70,7 +79,7 @@ class TokenIssuer:
             "institution_mode": institution.mode.value,
             "base_currency": institution.base_currency,
         }
-        left_s = self.user_token_s if ends_at_ms is None else ends_at_ms // 1000 - now_ms // 1000
+        left_s = self.user_token_s if ends_at_ms is None else _left_s(ends_at_ms, now_ms=now_ms)
         return self._sign(claims, life_s=min(self.user_token_s, left_s), now_ms=now_ms)
 
     def for_service(self, client_id: str, *, scopes: Collection[Scope], now_ms: int) -> AccessToken:
@@ -92,6 +101,11 @@ class TokenIssuer:
         return AccessToken(sign_access_token(complete, self.keys.signing(now_ms)), token_id, life_s)
 
 
+def is_over(ends_at_ms: int, *, now_ms: int) -> bool:
+    """Say whether there is no token for what is left until then: one lives for whole seconds, and at least for one."""
+    return ends_at_ms <= now_ms + SECOND_MS
+
+
 def new_refresh_token() -> str:
     """Return 256 random bits as text."""
     return secrets.token_urlsafe(REFRESH_TOKEN_BYTES)
@@ -100,6 +114,10 @@ def new_refresh_token() -> str:
 def digest_of(refresh_token: str) -> str:
     """Return what the database knows of a refresh token."""
     return sha256_hex(refresh_token.encode("utf-8", "surrogatepass"))
+
+
+def _left_s(ends_at_ms: int, *, now_ms: int) -> int:
+    return ends_at_ms // SECOND_MS - now_ms // SECOND_MS
 
 
 def _scope(scopes: Collection[Scope]) -> str:

@@ -14,8 +14,7 @@ from user_service.derived_keys import keyed_digest
 from user_service.institutions.tables import InstitutionRow
 from user_service.oauth.requests import ClientRefusedError, ScopeRefusedError, TokenRequest
 from user_service.oauth.schemas import GrantedToken
-
-SECOND_MS = 1000
+from user_service.times import SECOND_MS
 
 
 @dataclass(frozen=True)

@@ -5,6 +5,7 @@ from datetime import datetime
 import httpx
 import pytest
 from argon2 import PasswordHasher
+from jose import jwt
 from pydantic import SecretStr
 
 from common.app import create_app
@@ -23,6 +24,7 @@ from tests.api.user_service.people import events, notices
 from tests.asgi import open_app, open_app_apart
 from user_service.main import SERVICE
 from user_service.settings import UserSettings
+from user_service.times import DAY_MS
 
 
 class TestLogin:
@@ -115,6 +117,13 @@ class TestLogin:
         assert database.execute("SELECT count(*) FROM sessions").fetchone() == (2,)
 
 
+def let_sessions_end_in(left_ms: int, database: sqlite3.Connection) -> int:
+    """Make it so that all sessions were started almost 90 days ago; return when they end."""
+    end = epoch_ms() + left_ms
+    database.execute("UPDATE sessions SET created_at_ms = ?", (end - 90 * DAY_MS,))
+    return end
+
+
 class TestRefresh:
     async def test_replaces_both_tokens(self, client: httpx.AsyncClient, admin: Admin) -> None:
         response = await refresh(client, admin.refresh_token)
@@ -129,16 +138,28 @@ class TestRefresh:
     async def test_never_reach_beyond_the_end_of_the_session(
         self, client: httpx.AsyncClient, admin: Admin, database: sqlite3.Connection
     ) -> None:
-        ninety_days_ms = 90 * 86_400_000
-        started = epoch_ms() - ninety_days_ms + 60_000
-        database.execute("UPDATE sessions SET created_at_ms = ?", (started,))
-        database.commit()
+        end = let_sessions_end_in(60_000, database)
 
         renewed = await refresh(client, admin.refresh_token)
 
         assert renewed.status_code == 200
         ends = database.execute("SELECT max(expires_at_ms) FROM refresh_tokens WHERE used_at_ms IS NULL")
-        assert ends.fetchone() == (started + ninety_days_ms,)
+        assert ends.fetchone() == (end,)
+        tokens = renewed.json()
+        assert jwt.get_unverified_claims(tokens["access_token"])["exp"] * 1000 <= end
+        assert 50 <= tokens["expires_in"] <= 60
+
+    async def test_in_the_last_second_of_a_session_are_refused_and_end_nothing(
+        self, client: httpx.AsyncClient, admin: Admin, database: sqlite3.Connection
+    ) -> None:
+        let_sessions_end_in(900, database)
+
+        late = [await refresh(client, admin.refresh_token) for _ in range(2)]
+
+        assert [(answer.status_code, problem_type(answer)) for answer in late] == [
+            (401, "invalid-refresh-token")
+        ] * 2
+        assert events(database, "session.ended", "session.ended_by_reuse") == []
 
     async def test_goes_on_with_the_newest_token(self, client: httpx.AsyncClient, admin: Admin) -> None:
         token = admin.refresh_token

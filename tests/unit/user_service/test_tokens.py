@@ -9,9 +9,10 @@ from common.auth.signing import generate_signing_key, unlock
 from common.contracts.institutions import Institution, InstitutionMode
 from common.contracts.roles import SCOPES_BY_ROLE, Role
 from common.contracts.tokens import Scope, TokenUse
-from user_service.auth.tokens import TokenIssuer, digest_of, new_refresh_token
+from user_service.auth.tokens import AccessToken, TokenIssuer, digest_of, new_refresh_token
 from user_service.signing_keys.ring import KeyRing, RingKey
 from user_service.signing_keys.schedule import KeyTimes
+from user_service.times import DAY_MS
 
 NOW_MS = 1_800_000_000_999
 INSTITUTION = Institution(institution_id="ins_1", mode=InstitutionMode.LIVE, base_currency="JPY")
@@ -36,14 +37,25 @@ async def opened(keys: KeyRing, token: str, *, now: int) -> Principal:
     return open_token(token, key, expected=Expected(issuer="us", audience="them"), now=now)
 
 
+def user_token(
+    issuer: TokenIssuer, *, role: Role = Role.VIEWER, ends_at_ms: int = NOW_MS + DAY_MS
+) -> AccessToken:
+    return issuer.for_user(
+        "usr_1",
+        role=role,
+        institution=INSTITUTION,
+        session_id="ses_1",
+        ends_at_ms=ends_at_ms,
+        now_ms=NOW_MS,
+    )
+
+
 class TestTokenIssuer:
     @pytest.mark.parametrize("role", Role)
     async def test_issues_user_tokens_that_the_gate_takes(
         self, issuer: TokenIssuer, keys: KeyRing, role: Role
     ) -> None:
-        token = issuer.for_user(
-            "usr_1", role=role, institution=INSTITUTION, session_id="ses_1", now_ms=NOW_MS
-        )
+        token = user_token(issuer, role=role)
 
         principal = await opened(keys, token.text, now=1_800_000_000)
 
@@ -58,6 +70,20 @@ class TestTokenIssuer:
             session_id="ses_1",
         )
         assert token.expires_in == 900
+
+    @pytest.mark.parametrize(
+        ("left_ms", "life_s"), [(900_001, 900), (899_001, 900), (899_000, 899), (1_001, 2), (1_000, 1)]
+    )
+    async def test_lets_a_users_token_live_no_longer_than_its_session(
+        self, issuer: TokenIssuer, keys: KeyRing, left_ms: int, life_s: int
+    ) -> None:
+        token = user_token(issuer, ends_at_ms=NOW_MS + left_ms)
+
+        principal = await opened(keys, token.text, now=1_800_000_000)
+
+        assert principal.expires_at == 1_800_000_000 + token.expires_in
+        assert principal.expires_at * 1000 <= NOW_MS + left_ms
+        assert token.expires_in == life_s
 
     @pytest.mark.parametrize("scopes", [(), (Scope.GEOIP_READ, Scope.RATES_READ)])
     async def test_issues_service_tokens_that_the_gate_takes(
