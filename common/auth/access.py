@@ -31,6 +31,7 @@ class _Known:
     suspended: set[str] = field(default_factory=set)
     keys: dict[str, ApiKeyAccess] = field(default_factory=dict)
     keys_by_digest: dict[str, ApiKeyAccess] = field(default_factory=dict)
+    scopes: dict[str, frozenset[str]] = field(default_factory=dict)
     ended: dict[str, int] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
@@ -64,9 +65,10 @@ class _Known:
     def _take_key(self, changed: ApiKeyAccess) -> None:
         former = self.keys.pop(changed.key_id, None)
         if former is not None:
-            del self.keys_by_digest[former.digest]
+            del self.keys_by_digest[former.digest], self.scopes[former.key_id]
         if not changed.revoked:
             self.keys[changed.key_id] = self.keys_by_digest[changed.digest] = changed
+            self.scopes[changed.key_id] = frozenset(scope.value for scope in changed.scopes)
 
 
 class AccessState:
@@ -172,7 +174,10 @@ class AccessState:
         return self._goes_stale and self.age_s > STALE_S
 
     def admits(self, caller: Principal) -> bool:
-        """Return whether nothing has ended the rights of `caller`, whose token is good."""
+        """Return whether nothing has ended the rights of `caller`, whose token is good.
+
+        A token that an API key was exchanged for ends with the first of its scopes that the key has no more.
+        """
         known = self._known
         if caller.session_id in known.ended:
             return False
@@ -181,11 +186,11 @@ class AccessState:
             return True
         if institution.institution_id in known.suspended:
             return False
-        return caller.use is not TokenUse.API_KEY or self._is_in_use(caller.session_id)
+        return caller.use is not TokenUse.API_KEY or self._is_in_use(caller)
 
     def may_be_new(self, caller: Principal) -> bool:
-        """Return whether `caller` is a key that nothing is known of: revoked, or made a moment ago."""
-        return caller.use is TokenUse.API_KEY and caller.session_id not in self._known.keys
+        """Return whether `caller` is a key that nothing is known of, or not all its scopes: ended, or a moment old."""
+        return caller.use is TokenUse.API_KEY and not self._has_scopes(caller)
 
     def holder_of(self, presented: bytes) -> Principal | None:
         """Return who holds an API key, None for one that is unknown, revoked or expired, or suspended with its owner.
@@ -223,14 +228,20 @@ class AccessState:
             "ended_sessions": len(known.ended),
         }
 
-    def _is_in_use(self, key_id: str) -> bool:
-        """Return whether a key holds, and note that it was used."""
-        key = self._known.keys.get(key_id)
+    def _is_in_use(self, caller: Principal) -> bool:
+        """Return whether a key holds and has the scopes of `caller`, and note that it was used."""
+        key = self._known.keys.get(caller.session_id)
         now_ms = epoch_ms()
         if key is None or (key.expires_at is not None and key.expires_at * 1000 <= now_ms):
             return False
-        self._uses[key_id] = now_ms
+        if not self._has_scopes(caller):
+            return False
+        self._uses[key.key_id] = now_ms
         return True
+
+    def _has_scopes(self, caller: Principal) -> bool:
+        scopes = self._known.scopes.get(caller.session_id)
+        return scopes is not None and caller.scopes <= scopes
 
     def _new_holder(self, digest: str) -> Principal | None:
         key = self._known.keys_by_digest.get(digest)
@@ -240,7 +251,7 @@ class AccessState:
         self._holders[digest] = Principal(
             use=TokenUse.API_KEY,
             subject=key.key_id,
-            scopes=frozenset(scope.value for scope in key.scopes),
+            scopes=self._known.scopes[key.key_id],
             token_id=key.key_id,
             expires_at=NEVER if key.expires_at is None else key.expires_at,
             institution=owner.institution,

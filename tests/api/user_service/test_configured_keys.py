@@ -10,7 +10,7 @@ from pydantic import SecretStr, ValidationError
 from sqlalchemy.ext.asyncio import AsyncSession
 
 from common.app import create_app
-from tests.api.user_service.conftest import make_key, register
+from tests.api.user_service.conftest import bearer, exchange, make_key, register
 from tests.asgi import open_app_apart
 from user_service.access_changes.noting import FEED
 from user_service.main import SERVICE
@@ -38,6 +38,10 @@ async def statuses(settings: UserSettings, *keys: str, **changes: str) -> list[i
 
 async def status(client: httpx.AsyncClient, key: str) -> int:
     return (await client.get("/v1/api-keys", headers={"X-API-Key": key})).status_code
+
+
+async def status_of_token(client: httpx.AsyncClient, token: str) -> int:
+    return (await client.get("/v1/api-keys", headers=bearer(token))).status_code
 
 
 def rows(settings: UserSettings, query: str) -> list[Any]:
@@ -115,6 +119,22 @@ class TestConfiguredKeys:
 
         ((name, _, scopes, _),) = rows(settings, KEYS)
         assert (name, "decisions:read" in scopes) == ("admin", True)
+
+    async def test_that_lose_scopes_take_the_tokens_along_that_have_them(
+        self, settings: UserSettings
+    ) -> None:
+        more = settings.model_copy(update={"admin_api_key": SecretStr(FRONTEND)})
+        async with open_app_apart(create_app(SERVICE, more)) as client:
+            ((key_id,),) = rows(settings, "SELECT key_id FROM api_keys")
+            key = {"key_id": key_id, "key": FRONTEND}
+            answers = [await exchange(client, key, scope=scope) for scope in ("score:write", "audit:read")]
+            tokens = [answer.json()["access_token"] for answer in answers]
+            before = [await status_of_token(client, token) for token in tokens]
+        less = settings.model_copy(update={"frontend_api_key": SecretStr(FRONTEND)})
+        async with open_app_apart(create_app(SERVICE, less)) as client:
+            after = [await status_of_token(client, token) for token in tokens]
+
+        assert (before, after) == ([403, 403], [403, 401])
 
     @pytest.mark.parametrize("others_first", [False, True])
     async def test_stay_revoked_once_a_person_did_it(

@@ -93,6 +93,35 @@ class TestAdmits:
 
         assert (unknown, known, state.admits(TOKEN_OF_KEY)) == (False, True, False)
 
+    def test_a_token_of_an_api_key_with_no_more_scopes_than_the_key_has_now(self, state: AccessState) -> None:
+        both = replace(TOKEN_OF_KEY, scopes=frozenset({"score:write", "decisions:read"}))
+        none = replace(TOKEN_OF_KEY, scopes=frozenset())
+        has_both = key_access(KEY, SANDBOX, Scope.SCORE_WRITE, Scope.DECISIONS_READ)
+        told(state, OWNER, has_both)
+        before = [state.admits(each) for each in (both, TOKEN_OF_KEY, none)]
+        apply(state, access_feed([OWNER, has_both, SCORES], after=2))
+        lowered = [state.admits(each) for each in (both, TOKEN_OF_KEY, none)]
+
+        assert (before, lowered) == ([True] * 3, [False, True, True])
+        assert state.admits(replace(USER, scopes=both.scopes))
+
+    def test_notes_no_use_of_a_token_that_has_too_much(self, state: AccessState) -> None:
+        told(state, OWNER, SCORES)
+
+        state.admits(replace(TOKEN_OF_KEY, scopes=frozenset({"decisions:read"})))
+
+        assert state.take_uses() == {}
+
+
+class TestMayBeNew:
+    def test_is_who_is_a_key_of_which_not_everything_is_known(self, state: AccessState) -> None:
+        more = replace(TOKEN_OF_KEY, scopes=frozenset({"score:write", "decisions:read"}))
+        unknown = state.may_be_new(TOKEN_OF_KEY)
+        told(state, OWNER, SCORES)
+
+        assert (unknown, state.may_be_new(TOKEN_OF_KEY), state.may_be_new(more)) == (True, False, True)
+        assert not state.may_be_new(USER)
+
 
 class TestHolder:
     def test_of_a_key_has_its_scopes_and_its_institution(self, state: AccessState) -> None:
