@@ -1,9 +1,9 @@
 """What the mail of a notice says: what happened and what to do. Pure.
 
 Facts that a kind has words for (all may be missing): `invitation` role, invited_by_name; `invited_elsewhere`
-invited_by_name; `account_locked` locked_until, locked_at, failures, last_address; `security_change` change; `quota`
-percent, policy; those of `oversight_words`; every kind institution_name and institution_mode. All others are listed
-below the sentences by their own names.
+invited_by_name; `account_locked` locked_until, locked_at, failures, last_address, password_was_right (only where it was,
+and codes were wrong); `security_change` change; `quota` percent, policy; those of `oversight_words`; every kind
+institution_name and institution_mode. All others are listed below the sentences by their own names.
 """
 
 from collections.abc import Callable, Mapping
@@ -169,21 +169,26 @@ def _account_locked(facts: Mapping[str, str], institution_name: str) -> Words:
     )
     counted = f"{failures} times, the last time from {last}" if failures and last else "too often"
     closed = f"Nobody can log in to it {where}".rstrip()
+    if facts.get("password_was_right", ""):
+        tried = "Somebody who knows your password tried wrong codes"
+        advice = "If that was not you, choose another password now: one that you use nowhere else."
+    else:
+        tried = "Somebody tried wrong passwords or codes"
+        advice = (
+            "If that was not you, somebody may be guessing your password: use one that you use nowhere else, "
+            "and a second factor."
+        )
     return Words(
         subject="Your account is locked for a while",
         colour=WARNING,
         happened=[
-            f"Somebody tried wrong passwords or codes for your account of {institution_name} {counted}.",
+            f"{tried} for your account of {institution_name} {counted}.",
             f"{closed} until {until}." if until else f"{closed} for now.",
         ],
         to_do=[
             "If that was you, wait and try again, or ask for a new password: choosing it unlocks your account at once."
         ],
-        unasked=[
-            "If that was not you, somebody may be guessing your password: use one that you use nowhere else, "
-            "and a second factor.",
-            REPORT,
-        ],
+        unasked=[advice, REPORT],
     )
 
 

@@ -153,6 +153,7 @@ async def _tell_locked(session: AsyncSession, account: Account, task: Task, *, n
             "locked_until": to_time(lock.locked_until_ms).isoformat(),
             "failures": lock.failures,
             "at_known_address": lock.at_known_address,
+            "password_was_right": lock.password_was_right,
         },
         request_id=task.request_id,
     )

@@ -9,12 +9,16 @@ from user_service.times import written
 
 @dataclass(frozen=True, slots=True)
 class Lock:
-    """An account that was locked: at one address that it is known at, or else at all others."""
+    """An account that was locked: at one address that it is known at, or else at all others.
+
+    Where the password was right, codes were wrong.
+    """
 
     locked_until_ms: int
     failures: int
     address: str
     at_known_address: bool
+    password_was_right: bool = False
 
     @classmethod
     def from_text(cls, text: str) -> Self:
@@ -28,7 +32,9 @@ class Lock:
     def facts(self) -> dict[str, str]:
         """Return what the mail says of it."""
         address = self.address or "an address that is not known"
+        known = {"password_was_right": "yes"} if self.password_was_right else {}
         return {
+            **known,
             "locked_until": written(self.locked_until_ms),
             "locked_at": f"from {address}"
             if self.at_known_address

@@ -7,6 +7,7 @@ from ipaddress import IPv6Address, IPv6Network, ip_address
 from user_service.times import DAY_MS, MINUTE_MS
 
 WINDOW_MS = 30 * MINUTE_MS
+CODE_WINDOW_MS = 7 * DAY_MS  # six digits: whoever has the password and time enough would hit them
 FIRST_LOCK_MS = 30 * MINUTE_MS
 MEMORY_MS = DAY_MS
 _MOST_DOUBLINGS = 16
@@ -26,26 +27,44 @@ class Counted(StrEnum):
 
     ACCOUNT = "account"  # over all addresses
     PLACE = "place"  # one account at one address
+    CODES = "codes"  # of an account, shown with its right password, over all addresses
+    CODES_AT_PLACE = "codes_at_place"  # the same at one address
     ADDRESS = "address"  # over all accounts
     SESSION = "session"  # what somebody who is logged in shows once more
 
 
 @dataclass(frozen=True, slots=True)
 class Bound:
-    """Every so many failures lock, each time twice as long, up to a longest time."""
+    """Every so many failures within a window lock, each time twice as long, up to a longest time."""
 
     failures: int
     longest_lock_ms: int
+    window_ms: int = WINDOW_MS
 
 
 ACCOUNT = Bound(10, longest_lock_ms=DAY_MS)
+CODE = Bound(10, longest_lock_ms=CODE_WINDOW_MS, window_ms=CODE_WINDOW_MS)
 ADDRESS = Bound(100, longest_lock_ms=FIRST_LOCK_MS)  # many people may share one
 BOUNDS = {
     Counted.ACCOUNT: ACCOUNT,
     Counted.PLACE: ACCOUNT,
+    Counted.CODES: CODE,
+    Counted.CODES_AT_PLACE: CODE,
     Counted.ADDRESS: ADDRESS,
-    Counted.SESSION: ACCOUNT,
+    Counted.SESSION: CODE,
 }
+
+
+@dataclass(frozen=True, slots=True)
+class Guessed:
+    """What is guessed of an account: as what it counts over all addresses, and at one."""
+
+    over_all: Counted
+    at_place: Counted
+
+
+PASSWORDS = Guessed(Counted.ACCOUNT, Counted.PLACE)
+CODES = Guessed(Counted.CODES, Counted.CODES_AT_PLACE)
 
 
 def is_closed_to(counted: Counted, *, known: bool) -> bool:
@@ -54,7 +73,7 @@ def is_closed_to(counted: Counted, *, known: bool) -> bool:
     At a known address only the failures of that account at that address count, so that strangers lock its owner out
     neither by its name nor by the address that they share.
     """
-    return not known or counted not in {Counted.ACCOUNT, Counted.ADDRESS}
+    return not known or counted not in {Counted.ACCOUNT, Counted.CODES, Counted.ADDRESS}
 
 
 @dataclass(frozen=True, slots=True)
@@ -75,6 +94,7 @@ class Tally:
     waits_until_ms: int = 0
     on_account: int = 0
     on_account_since_ms: int = 0
+    window_ms: int = WINDOW_MS
 
     @property
     def refused_until_ms(self) -> int:
@@ -86,10 +106,10 @@ class Tally:
         return now_ms < self.locked_until_ms
 
     def is_old(self, *, now_ms: int) -> bool:
-        """Say whether it counts no more: half an hour after the first failure, a day after a lock."""
+        """Say whether it counts no more: a window after the first failure, a day or as long after a lock."""
         if self.locked_until_ms:
-            return now_ms >= self.locked_until_ms + MEMORY_MS
-        return now_ms >= self.first_at_ms + WINDOW_MS
+            return now_ms >= self.locked_until_ms + max(MEMORY_MS, self.window_ms)
+        return now_ms >= self.first_at_ms + self.window_ms
 
 
 def after_failure(seen: Tally, bound: Bound, *, now_ms: int) -> Tally:
@@ -110,6 +130,7 @@ def after_failure(seen: Tally, bound: Bound, *, now_ms: int) -> Tally:
         locked_until_ms=locked_until_ms,
         paced_until_ms=paced_until_ms,
         waits_until_ms=waits_until_ms,
+        window_ms=bound.window_ms,
     )
 
 

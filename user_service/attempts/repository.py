@@ -18,6 +18,7 @@ _TALLY = (
     AttemptsRow.waits_until_ms,
     AttemptsRow.on_account,
     AttemptsRow.on_account_since_ms,
+    AttemptsRow.window_ms,
 )
 
 
@@ -37,6 +38,7 @@ async def hold_tally(session: AsyncSession, key: str, *, account: str | None, no
         "waits_until_ms": 0,
         "on_account": 0,
         "on_account_since_ms": 0,
+        "window_ms": WINDOW_MS,
     }
     held = (
         insert_or(session, AttemptsRow)
@@ -44,7 +46,8 @@ async def hold_tally(session: AsyncSession, key: str, *, account: str | None, no
         .on_conflict_do_update(index_elements=["key"], set_={"failures": AttemptsRow.failures})
         .returning(*_TALLY)
     )
-    return Tally(*(await session.execute(held)).one())
+    tally: list[int] = list((await session.execute(held)).one())
+    return Tally(*tally)
 
 
 async def keep_tally(session: AsyncSession, key: str, tally: Tally) -> None:
@@ -60,6 +63,7 @@ async def keep_tally(session: AsyncSession, key: str, tally: Tally) -> None:
             waits_until_ms=tally.waits_until_ms,
             on_account=tally.on_account,
             on_account_since_ms=tally.on_account_since_ms,
+            window_ms=tally.window_ms,
         )
         .execution_options(synchronize_session=False)
     )
@@ -101,8 +105,15 @@ async def forget_old_tallies(session: AsyncSession, *, now_ms: int) -> int:
         select(AttemptsRow.key)
         .where(
             or_(
-                and_(AttemptsRow.locked_until_ms == 0, AttemptsRow.first_at_ms <= now_ms - WINDOW_MS),
-                and_(AttemptsRow.locked_until_ms > 0, AttemptsRow.locked_until_ms <= now_ms - MEMORY_MS),
+                and_(
+                    AttemptsRow.locked_until_ms == 0,
+                    AttemptsRow.first_at_ms <= now_ms - AttemptsRow.window_ms,
+                ),
+                and_(
+                    AttemptsRow.locked_until_ms > 0,
+                    AttemptsRow.locked_until_ms <= now_ms - MEMORY_MS,
+                    AttemptsRow.locked_until_ms <= now_ms - AttemptsRow.window_ms,
+                ),
             )
         )
         .with_for_update(skip_locked=True)
@@ -111,14 +122,14 @@ async def forget_old_tallies(session: AsyncSession, *, now_ms: int) -> int:
 
 
 async def forget_tallies_beyond(session: AsyncSession, most: int) -> int:
-    """Forget the oldest of those that have never locked until `most` are left; return how many those were."""
+    """Forget of those that have never locked what counts no more soonest; return how many were beyond `most`."""
     too_many = (await session.scalar(select(func.count(AttemptsRow.key))) or 0) - most
     if too_many <= 0:
         return 0
     oldest = (
         select(AttemptsRow.key)
         .where(AttemptsRow.locked_until_ms == 0)
-        .order_by(AttemptsRow.first_at_ms)
+        .order_by(AttemptsRow.first_at_ms + AttemptsRow.window_ms)
         .limit(too_many)
         .with_for_update(skip_locked=True)
     )

@@ -13,8 +13,11 @@ from user_service.attempts import repository
 from user_service.attempts.locks import Lock
 from user_service.attempts.policy import (
     BOUNDS,
+    CODES,
     KNOWN_MS,
+    PASSWORDS,
     Counted,
+    Guessed,
     Tally,
     address_group,
     after_failure,
@@ -65,35 +68,21 @@ class Attempts:
     async def failed(
         self, session: AsyncSession, attempt: Attempt, *, user_id: str | None, now_ms: int
     ) -> None:
-        """Count a failure; whoever calls it raises an error that keeps changes.
+        """Count a wrong password or mailed token; whoever calls it raises an error that keeps changes.
 
         Raises `TooManyAttemptsError` when others that ran at the same time have used up what may be tried: their
         answers are all that was learned.
         """
-        known = await self._is_known(session, attempt, now_ms=now_ms)
-        keys = self._keys(attempt)
-        tallies: dict[Counted, Tally] = {}
-        for counted, key in keys.items():
-            seen = await repository.hold_tally(session, key, account=keys.get(Counted.ACCOUNT), now_ms=now_ms)
-            if is_closed_to(counted, known=known):
-                _refuse([seen], now_ms=now_ms)
-            elif seen.is_locked(now_ms=now_ms):
-                continue  # it is about others, and stays as it is
-            tally = after_failure(seen, BOUNDS[counted], now_ms=now_ms)
-            if counted is Counted.PLACE and Counted.ACCOUNT in tallies:
-                tally = also_on(tallies[Counted.ACCOUNT], tally)
-            await _keep(session, counted, key, tally, now_ms=now_ms)
-            tallies[counted] = tally
-        locked = {counted: tally for counted, tally in tallies.items() if tally.is_locked(now_ms=now_ms)}
-        closed = Counted.PLACE if known and Counted.PLACE in locked else Counted.ACCOUNT
-        if closed in locked:
-            lock = Lock(
-                locked[closed].locked_until_ms,
-                locked[closed].failures,
-                address_group(attempt.address),
-                at_known_address=closed is Counted.PLACE,
-            )
-            await add_task(session, TaskKind.LOCKED, user_id=user_id, details=lock.as_text(), now_ms=now_ms)
+        await self._failed(session, attempt, PASSWORDS, user_id=user_id, now_ms=now_ms)
+
+    async def failed_code(
+        self, session: AsyncSession, attempt: Attempt, *, user_id: str, now_ms: int
+    ) -> None:
+        """Count a wrong code that was shown with the right password, as `failed` counts passwords.
+
+        It is counted apart from those, and for a week: nobody gets here without the password.
+        """
+        await self._failed(session, attempt, CODES, user_id=user_id, now_ms=now_ms)
 
     async def succeeded(self, session: AsyncSession, attempt: Attempt, *, now_ms: int) -> None:
         """Forgive what failed at this account from this address; raises `TooManyAttemptsError` as `failed` does.
@@ -102,7 +91,8 @@ class Attempts:
         """
         await self.refuse_locked(session, attempt, now_ms=now_ms)
         keys = self._keys(attempt)
-        await repository.forgive(session, account=keys[Counted.ACCOUNT], place=keys[Counted.PLACE])
+        for guessed in (PASSWORDS, CODES):
+            await repository.forgive(session, account=keys[guessed.over_all], place=keys[guessed.at_place])
 
     async def unlock(self, session: AsyncSession, account: str) -> None:
         """Forget all failures at an account, named by its `email_key`."""
@@ -129,6 +119,45 @@ class Attempts:
         await _keep(session, Counted.SESSION, key, tally, now_ms=now_ms)
         return tally.is_locked(now_ms=now_ms)
 
+    async def _failed(
+        self, session: AsyncSession, attempt: Attempt, guessed: Guessed, *, user_id: str | None, now_ms: int
+    ) -> None:
+        known = await self._is_known(session, attempt, now_ms=now_ms)
+        tallies = await self._count(session, attempt, guessed, known=known, now_ms=now_ms)
+        locked = {counted: tally for counted, tally in tallies.items() if tally.is_locked(now_ms=now_ms)}
+        closed = guessed.at_place if known and guessed.at_place in locked else guessed.over_all
+        if closed in locked:
+            lock = Lock(
+                locked[closed].locked_until_ms,
+                locked[closed].failures,
+                address_group(attempt.address),
+                at_known_address=closed is guessed.at_place,
+                password_was_right=guessed is CODES,
+            )
+            await add_task(session, TaskKind.LOCKED, user_id=user_id, details=lock.as_text(), now_ms=now_ms)
+
+    async def _count(
+        self, session: AsyncSession, attempt: Attempt, guessed: Guessed, *, known: bool, now_ms: int
+    ) -> dict[Counted, Tally]:
+        """Count one failure in everything that it counts in, and return what that came to."""
+        keys = self._keys(attempt)
+        tallies: dict[Counted, Tally] = {}
+        for counted in (guessed.over_all, guessed.at_place, Counted.ADDRESS):
+            if counted not in keys:
+                continue  # no account was named
+            key = keys[counted]
+            seen = await repository.hold_tally(session, key, account=keys.get(Counted.ACCOUNT), now_ms=now_ms)
+            if is_closed_to(counted, known=known):
+                _refuse([seen], now_ms=now_ms)
+            elif seen.is_locked(now_ms=now_ms):
+                continue  # it is about others, and stays as it is
+            tally = after_failure(seen, BOUNDS[counted], now_ms=now_ms)
+            if counted is guessed.at_place and guessed.over_all in tallies:
+                tally = also_on(tallies[guessed.over_all], tally)
+            await _keep(session, counted, key, tally, now_ms=now_ms)
+            tallies[counted] = tally
+        return tallies
+
     async def _is_known(self, session: AsyncSession, attempt: Attempt, *, now_ms: int) -> bool:
         place = self._keys(attempt).get(Counted.PLACE)
         return place is not None and await repository.is_known(session, place, since_ms=now_ms - KNOWN_MS)
@@ -139,9 +168,12 @@ class Attempts:
         address = {Counted.ADDRESS: self._key(Counted.ADDRESS, group)}
         if attempt.account is None:
             return address
+        place = f"{group} {attempt.account}"
         return {
             Counted.ACCOUNT: self._key(Counted.ACCOUNT, attempt.account),
-            Counted.PLACE: self._key(Counted.PLACE, f"{group} {attempt.account}"),
+            Counted.PLACE: self._key(Counted.PLACE, place),
+            Counted.CODES: self._key(Counted.CODES, attempt.account),
+            Counted.CODES_AT_PLACE: self._key(Counted.CODES_AT_PLACE, place),
             **address,
         }
 

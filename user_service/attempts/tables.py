@@ -20,6 +20,7 @@ class AttemptsRow(Base):
     waits_until_ms: Mapped[int] = mapped_column(BigInteger)
     on_account: Mapped[int] = mapped_column(Integer)
     on_account_since_ms: Mapped[int] = mapped_column(BigInteger)
+    window_ms: Mapped[int] = mapped_column(BigInteger, server_default="1800000")
 
 
 class KnownAddressRow(Base):

@@ -113,7 +113,7 @@ class Authentication:
         shown = credentials.code.get_secret_value()
         kind = await self.codes.use(session, account.user, shown, now_ms=now_ms)
         if kind is None:
-            await self.attempts.failed(session, attempt, user_id=account.user.user_id, now_ms=now_ms)
+            await self.attempts.failed_code(session, attempt, user_id=account.user.user_id, now_ms=now_ms)
             raise InvalidCodeError
         return kind
 

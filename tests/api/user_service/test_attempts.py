@@ -42,7 +42,7 @@ from tests.api.user_service.people import (
 )
 from tests.asgi import open_app_apart
 from user_service.account_work.service import AccountTasks
-from user_service.attempts.policy import KNOWN_MS
+from user_service.attempts.policy import CODE_WINDOW_MS, KNOWN_MS, WINDOW_MS
 from user_service.attempts.repository import forget_tallies_beyond
 from user_service.main import SERVICE
 from user_service.settings import UserSettings
@@ -727,7 +727,7 @@ class TestLock:
 
         (event,) = events(database, "account.locked")
         locked_until = datetime.fromisoformat(event["details"].pop("locked_until"))
-        assert event["details"] == {"failures": 10, "at_known_address": False}
+        assert event["details"] == {"failures": 10, "at_known_address": False, "password_was_right": False}
         assert locked_until.utcoffset() == timedelta(0)
         assert STRANGE not in str(event)
 
@@ -928,9 +928,14 @@ class TestGuessingWhatElse:
         assert (await accept(client, "mtk_1.0")).status_code == 429
 
 
-def add_tallies(database: sqlite3.Connection, rows: list[tuple[str, int, int, int]]) -> None:
+def add_tallies(
+    database: sqlite3.Connection, rows: list[tuple[str, int, int, int]], *, window_ms: int = WINDOW_MS
+) -> None:
     """Add what has a key, failures, a first one and a lock."""
-    database.executemany("INSERT INTO attempts VALUES (?, NULL, ?, ?, ?, 0, 0, 0, 0)", rows)
+    database.executemany(
+        f"INSERT INTO attempts VALUES (?, NULL, ?, ?, ?, 0, 0, 0, 0, {window_ms})",  # noqa: S608 - a number
+        rows,
+    )
 
 
 class TestCleaning:
@@ -951,6 +956,35 @@ class TestCleaning:
 
         left = {row[0] for row in database.execute("SELECT key FROM attempts")}
         assert left == {"new", "locked", "remembered"}
+
+    async def test_remembers_codes_for_a_week(
+        self, client: httpx.AsyncClient, database: sqlite3.Connection, tasks: AccountTasks
+    ) -> None:
+        now = epoch_ms()
+        rows: list[tuple[str, int, int, int]] = [
+            ("old", 9, now - 7 * DAY_MS, 0),
+            ("new", 9, now - 7 * DAY_MS + 1, 0),
+            ("remembered", 10, now - 9 * DAY_MS, now - 7 * DAY_MS + 1),
+            ("forgotten", 10, now - 9 * DAY_MS, now - 7 * DAY_MS),
+        ]
+        add_tallies(database, rows, window_ms=CODE_WINDOW_MS)
+
+        await tasks.forget_old(now_ms=now)
+
+        left = {row[0] for row in database.execute("SELECT key FROM attempts")}
+        assert left == {"new", "remembered"}
+
+    async def test_keeps_codes_when_strangers_fill_the_table(
+        self, client: httpx.AsyncClient, database: sqlite3.Connection, tasks: AccountTasks
+    ) -> None:
+        now = epoch_ms()
+        add_tallies(database, [("code", 9, now - DAY_MS, 0)], window_ms=CODE_WINDOW_MS)
+        add_tallies(database, [("stranger", 1, now - 1, 0), ("another", 1, now, 0)])
+
+        async with tasks.database.sessions.begin() as session:
+            await forget_tallies_beyond(session, 1)
+
+        assert database.execute("SELECT key FROM attempts").fetchall() == [("code",)]
 
     async def test_forgets_addresses_that_are_known_no_more(
         self, client: httpx.AsyncClient, database: sqlite3.Connection, tasks: AccountTasks

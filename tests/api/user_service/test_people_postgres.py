@@ -28,6 +28,7 @@ from tests.api.user_service.over_postgres import Both, change_rows, rows
 from tests.api.user_service.people import NEW_PASSWORD, accept, at, change, code_of, invite, keys
 from tests.waiting import eventually
 from user_service.account_work.service import AccountTasks
+from user_service.attempts.service import forget_old
 from user_service.auth.passwords import OWASP_ARGON2ID
 from user_service.mailed_tokens.texts import token_text
 from user_service.settings import UserSettings
@@ -38,6 +39,22 @@ async def invited_token(client: httpx.AsyncClient, admin: Admin, url: str, *, ro
     await invite(client, admin, role=role)
     ((token_id,),) = rows(url, "SELECT token_id FROM notices WHERE token_id IS NOT NULL")
     return token_text(keys().mailed_tokens, token_id)
+
+
+async def recovery_codes(client: httpx.AsyncClient, admin: Admin) -> list[str]:
+    """Turn a second factor on; return its recovery codes."""
+    begun = await client.post(
+        "/v1/users/me/second-factor",
+        headers=admin.headers,
+        json={"current_password": "tide-and-lantern-42"},
+    )
+    confirmed = await client.post(
+        "/v1/users/me/second-factor/confirm",
+        headers=admin.headers,
+        json={"code": code_of(begun.json()["secret"], steps_ahead=-1)},
+    )
+    codes: list[str] = confirmed.json()["recovery_codes"]
+    return codes
 
 
 class TestAtOnce:
@@ -115,20 +132,33 @@ class TestAtOnce:
         assert [answer.text for answer in answers if answer.status_code >= 500] == []
         assert rows(postgres_url, "SELECT count(*) FROM attempts WHERE failures > 0") != [(0,)]
 
+    async def test_wrong_codes_of_an_hour_ago_count_and_lock_once(
+        self, both: Both, postgres_url: str
+    ) -> None:
+        admin = await register(both[0])
+        await recovery_codes(both[0], admin)
+        body = {"email": admin.email, "password": "tide-and-lantern-42", "code": "000000x"}
+        await both[0].post("/v1/auth/login", json=body)
+        hour_ago = "UPDATE attempts SET failures = 8, first_at_ms = first_at_ms - 3600000"
+        change_rows(postgres_url, hour_ago + ", on_account_since_ms = on_account_since_ms - 3600000")
+        database = Database(postgres_url)
+        async with database.sessions.begin() as session:
+            await forget_old(session, now_ms=epoch_ms())
+        await database.engine.dispose()
+
+        answers = await asyncio.gather(*(both[n % 2].post("/v1/auth/login", json=body) for n in range(8)))
+
+        async def told() -> bool:
+            return rows(postgres_url, "SELECT count(*) FROM account_tasks") == [(0,)]
+
+        await eventually(told)
+        locked = "SELECT count(*) FROM identity_events WHERE action = 'account.locked'"
+        assert Counter(answer.status_code for answer in answers) == {401: 2, 429: 6}
+        assert rows(postgres_url, locked) == [(1,)]
+
     async def test_eight_logins_with_one_code_start_one_session(self, both: Both) -> None:
         admin = await register(both[0])
-        begun = await both[0].post(
-            "/v1/users/me/second-factor",
-            headers=admin.headers,
-            json={"current_password": "tide-and-lantern-42"},
-        )
-        secret = begun.json()["secret"]
-        confirmed = await both[0].post(
-            "/v1/users/me/second-factor/confirm",
-            headers=admin.headers,
-            json={"code": code_of(secret, steps_ahead=-1)},
-        )
-        code = confirmed.json()["recovery_codes"][0]
+        code = (await recovery_codes(both[0], admin))[0]
         body = {"email": admin.email, "password": "tide-and-lantern-42", "code": code}
 
         answers = await asyncio.gather(*(both[n % 2].post("/v1/auth/login", json=body) for n in range(8)))

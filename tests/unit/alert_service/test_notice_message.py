@@ -254,6 +254,16 @@ class TestNotice:
             ) in unescape(part)
             assert "2999-11-02 13:03 UTC" in part
 
+    def test_says_when_whoever_guessed_knows_the_password(self) -> None:
+        facts = {"failures": "10", "last_address": "203.0.113.7", "password_was_right": "yes"}
+
+        for part in parts(written(make_notice(kind="account_locked", facts=facts, secret=None))):
+            text = " ".join(part.split())
+            assert "Somebody who knows your password tried wrong codes for your account of Test Bank" in text
+            assert "choose another password now" in text
+            assert "guessing your password" not in text
+            assert "yes" not in text
+
     @pytest.mark.parametrize("kind", [NoticeKind.ACCOUNT_LOCKED, NoticeKind.SECURITY_CHANGE])
     def test_shows_how_to_ask_for_a_new_password_where_that_is_advised(self, kind: NoticeKind) -> None:
         for part in parts(written(make_notice(kind=kind, secret=None))):

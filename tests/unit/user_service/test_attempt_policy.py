@@ -4,6 +4,8 @@ from user_service.attempts.policy import (
     ACCOUNT,
     ADDRESS,
     BOUNDS,
+    CODE,
+    CODE_WINDOW_MS,
     FIRST_LOCK_MS,
     MEMORY_MS,
     WINDOW_MS,
@@ -69,6 +71,24 @@ class TestAfterFailure:
 
         assert after_failure(fail(9), ACCOUNT, now_ms=later) == fail(1, seen=Tally(0, later, 0), now_ms=later)
         assert after_failure(fail(9), ACCOUNT, now_ms=later - 1).is_locked(now_ms=later - 1)
+
+    def test_remembers_wrong_codes_for_a_week(self) -> None:
+        later = NOW + CODE_WINDOW_MS
+
+        assert CODE_WINDOW_MS == 7 * DAY_MS
+        assert after_failure(fail(9, bound=CODE), CODE, now_ms=later - 1).is_locked(now_ms=later - 1)
+        assert after_failure(fail(9, bound=CODE), CODE, now_ms=later).failures == 1
+
+    def test_remembers_a_lock_by_codes_as_long(self) -> None:
+        locked = fail(10, bound=CODE)
+        later = locked.locked_until_ms + CODE_WINDOW_MS
+
+        assert fail(1, bound=CODE, seen=locked, now_ms=later - 1).failures == 11
+        assert fail(1, bound=CODE, seen=locked, now_ms=later).failures == 1
+
+    def test_locks_for_a_week_in_the_end_when_codes_are_guessed(self) -> None:
+        assert fail(10, bound=CODE).locked_until_ms == NOW + FIRST_LOCK_MS
+        assert fail(200, bound=CODE).locked_until_ms == NOW + 7 * DAY_MS
 
 
 def waits_s(times: int, *, every_s: float, seen: Tally = NONE) -> list[int]:
@@ -151,7 +171,7 @@ class TestIsClosedTo:
     def test_counts_only_the_accounts_own_failures_at_a_known_address(self) -> None:
         closed = {counted for counted in Counted if is_closed_to(counted, known=True)}
 
-        assert closed == {Counted.PLACE, Counted.SESSION}
+        assert closed == {Counted.PLACE, Counted.CODES_AT_PLACE, Counted.SESSION}
 
 
 class TestBounds:
@@ -159,10 +179,19 @@ class TestBounds:
         assert {counted: bound.failures for counted, bound in BOUNDS.items()} == {
             Counted.ACCOUNT: 10,
             Counted.PLACE: 10,
+            Counted.CODES: 10,
+            Counted.CODES_AT_PLACE: 10,
             Counted.ADDRESS: 100,
             Counted.SESSION: 10,
         }
-        assert {bound.longest_lock_ms for bound in BOUNDS.values()} == {DAY_MS, FIRST_LOCK_MS}
+        longest = {counted: bound.longest_lock_ms for counted, bound in BOUNDS.items()}
+        assert longest[Counted.ACCOUNT] == longest[Counted.PLACE] == DAY_MS
+        assert longest[Counted.ADDRESS] == FIRST_LOCK_MS
+
+    def test_remember_what_came_after_a_right_password_for_a_week(self) -> None:
+        patient = {counted for counted, bound in BOUNDS.items() if bound.window_ms == CODE_WINDOW_MS}
+
+        assert patient == {Counted.CODES, Counted.CODES_AT_PLACE, Counted.SESSION}
 
 
 class TestAddressGroup:
