@@ -1,113 +1,19 @@
 """Which passwords may be chosen (pure)."""
 
+import re
 import unicodedata
+
+from user_service.auth.common_words import common_words
+from user_service.auth.password_pieces import size
 
 MIN_CHARACTERS = 12
 MAX_CHARACTERS = 128
 MIN_DIFFERENT = 5
 
-# Guessed first and long enough to pass the length rule; shorter well-known ones fail that rule anyway.
-_COMMON = frozenset(
-    [
-        "012345678910",
-        "0123456789ab",
-        "112233445566",
-        "123123123123",
-        "1234567890ab",
-        "12345678910",
-        "123456789012",
-        "1234567890123",
-        "123456789abc",
-        "1234567890qw",
-        "123qweasdzxc",
-        "1q2w3e4r5t6y",
-        "1q2w3e4r5t6y7u",
-        "1qaz2wsx3edc",
-        "1qazxsw23edc",
-        "987654321098",
-        "a1b2c3d4e5f6",
-        "abc123abc123",
-        "abcd12345678",
-        "abcdefghijkl",
-        "abcdefghijklm",
-        "abcdefghijklmnop",
-        "abcdefghijklmnopqrstuvwxyz",
-        "admin1234567",
-        "admin12345678",
-        "adminadminadmin",
-        "administrator",
-        "administrator1",
-        "asdfghjkl123",
-        "asdfghjkl;'",
-        "basketball123",
-        "changeme1234",
-        "changemechangeme",
-        "changemenow1",
-        "chocolate123",
-        "correcthorsebatterystaple",
-        "defaultpassword",
-        "football1234",
-        "fraudfraudfraud",
-        "helloworld12",
-        "helloworld123",
-        "iloveyou1234",
-        "iloveyou12345",
-        "iloveyouforever",
-        "letmein12345",
-        "letmein123456",
-        "letmeinletmein",
-        "liverpool123",
-        "manchester123",
-        "monkey123456",
-        "mypassword12",
-        "mypassword123",
-        "mypassword1234",
-        "p@ssw0rd1234",
-        "p@ssw0rd12345",
-        "p@ssword1234",
-        "passw0rd1234",
-        "password0123",
-        "password1234",
-        "password12345",
-        "password123456",
-        "password1234567",
-        "password12345678",
-        "password123456789",
-        "password2024",
-        "password2025",
-        "password2026",
-        "passwordpassword",
-        "princess1234",
-        "q1w2e3r4t5y6",
-        "qazwsxedcrfv",
-        "qazwsxedc123",
-        "qwerty123456",
-        "qwerty1234567",
-        "qwertyqwerty",
-        "qwertyuiop12",
-        "qwertyuiop123",
-        "qwertyuiop[]",
-        "qwertyuiopas",
-        "qwertyuiopasdfghjkl",
-        "sandboxsandbox",
-        "secret123456",
-        "secretpassword",
-        "starwars1234",
-        "sunshine1234",
-        "superman1234",
-        "testpassword",
-        "testtesttest",
-        "thisismypassword",
-        "trustno1trustno1",
-        "unknown12345",
-        "welcome12345",
-        "welcome123456",
-        "welcomewelcome",
-        "zaq12wsxcde3",
-        "zxcvbnm12345",
-        "zxcvbnmasdfghjkl",
-    ]
-)
+_LEAST_SIZE = 8
+_LEAST_LOCAL_PART = 5
+_OUR_NAMES = frozenset({"assay"})
+_NAMES = re.compile(r"[^\W\d_]{4,}")
 
 
 def normalised(password: str) -> str:
@@ -124,14 +30,42 @@ def form_fault(password: str) -> str | None:
     return None
 
 
-def weakness(password: str, *, email: str) -> str | None:
+def weakness(password: str, *, email: str, institution_name: str) -> str | None:
     """Return why a normalised new password of the right form is too easy to guess, or None."""
     folded = password.casefold()
-    address = email.casefold()
-    if folded in {address, address.split("@")[0]}:
-        return "The password is the e-mail address."
+    if _holds_address(folded, email.casefold()):
+        return "The password holds the e-mail address, or what is before its @."
     if len(set(folded)) < MIN_DIFFERENT:
         return f"The password has fewer than {MIN_DIFFERENT} different characters."
-    if folded in _COMMON:
-        return "The password is one of those that are tried first."
-    return None
+    if _repeats(folded):
+        return f"The password repeats fewer than {MIN_CHARACTERS} characters."
+    return _little_more_than(folded, _names_in(email, institution_name))
+
+
+def _holds_address(folded: str, address: str) -> bool:
+    local_part = address.rpartition("@")[0]
+    return address in folded or (len(local_part) >= _LEAST_LOCAL_PART and local_part in folded)
+
+
+def _repeats(folded: str) -> bool:
+    """Whether it is the same few characters at least twice."""
+    shortest_rest = max(len(folded) // 2, len(folded) - MIN_CHARACTERS + 1)
+    return any(folded.startswith(folded[-rest:]) for rest in range(shortest_rest, len(folded)))
+
+
+def _names_in(email: str, institution_name: str) -> frozenset[str]:
+    """Return the words by which the account is known."""
+    folded = institution_name.casefold()
+    whole = "".join(each for each in folded if each.isalnum())
+    return frozenset({whole, *_NAMES.findall(folded), *_NAMES.findall(email.casefold())}) | _OUR_NAMES
+
+
+def _little_more_than(folded: str, names: frozenset[str]) -> str | None:
+    common = common_words()
+    if size(folded, common | names) >= _LEAST_SIZE:
+        return None
+    if size(folded, frozenset()) < _LEAST_SIZE:
+        return "The password is little more than a sequence such as 1234 or qwerty."
+    if size(folded, common) < _LEAST_SIZE:
+        return "The password is little more than common words, with digits, years or signs."
+    return "The password is little more than the name of the account, of its institution or of Assay."

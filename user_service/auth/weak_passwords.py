@@ -12,8 +12,8 @@ class WeakPasswordError(PlatformError):
     title = "The password is too easy to guess"
 
 
-def refuse_weak(password: str, *, email: str) -> None:
+def refuse_weak(password: str, *, email: str, institution_name: str) -> None:
     """Raise `WeakPasswordError` for a new password that is among the first to be guessed."""
-    reason = weakness(password, email=email)
+    reason = weakness(password, email=email, institution_name=institution_name)
     if reason is not None:
         raise WeakPasswordError(reason)

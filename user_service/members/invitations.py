@@ -70,7 +70,8 @@ class Joining:
         if await has_account(session, email_key=opened.account.user.email_key):
             raise EmailTakenError
         password = acceptance.password.get_secret_value()
-        refuse_weak(password, email=opened.account.user.email)
+        invited = opened.account
+        refuse_weak(password, email=invited.user.email, institution_name=invited.institution.name)
         password_hash = await self.passwords.hash(password)
         await self.desk.use(session, opened, now_ms=now_ms)
         account = await _as_now(session, opened.account)

@@ -59,7 +59,7 @@ class PasswordResets:
         opened = await self.desk.open(session, shown, Purpose.PASSWORD_RESET, origin, now_ms=now_ms)
         account, user = opened.account, opened.account.user
         password = confirmation.password.get_secret_value()
-        refuse_weak(password, email=user.email)
+        refuse_weak(password, email=user.email, institution_name=account.institution.name)
         new_hash = await self.passwords.hash(password)
         await self.desk.use(session, opened, now_ms=now_ms)
         await mailed_tokens.spend_mailed_tokens(session, user, Purpose.PASSWORD_RESET, now_ms=now_ms)

@@ -42,7 +42,7 @@ class Profiles:
         account = await find_caller(session, caller)
         if change.password is not None and change.current_password is not None:
             chosen = change.password.get_secret_value()
-            refuse_weak(chosen, email=account.user.email)
+            refuse_weak(chosen, email=account.user.email, institution_name=account.institution.name)
             await self.proofs.check_password(session, caller, account, change.current_password, now_ms=now_ms)
             await self._replace_password(session, caller, account, chosen, now_ms=now_ms)
         if change.full_name is not None and change.full_name != account.user.full_name:

@@ -84,7 +84,7 @@ class Registrations:
         if admin.password is None:
             raise InvalidRequestError([_NO_PASSWORD])
         password = admin.password.get_secret_value()
-        refuse_weak(password, email=admin.email)
+        refuse_weak(password, email=admin.email, institution_name=registration.name)
         has_to_confirm = self.policy is RegistrationPolicy.VERIFIED
         if has_to_confirm and await repository.count_waiting(session, now_ms=now_ms) >= MOST_WAITING:
             raise RegistrationsFullError(retry_after_s=RETRY_S)

@@ -106,7 +106,9 @@ class TestRegister:
 
         assert response.status_code == 422
 
-    @pytest.mark.parametrize("password", ["passwordpassword", "Ada@Harbour.Example", "aaaaaaaaaaaa"])
+    @pytest.mark.parametrize(
+        "password", ["passwordpassword", "my Ada@Harbour.Example", "aaaaaaaaaaaa", "Harbour2026!!"]
+    )
     async def test_refuses_a_password_that_is_easy_to_guess(
         self, client: httpx.AsyncClient, password: str
     ) -> None:
