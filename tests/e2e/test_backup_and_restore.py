@@ -58,7 +58,14 @@ def registered(stack: Stack, name: str) -> Bank:
 
 async def send(stack: Stack, bank: Bank, label: str, *, during: Callable[[], object] | None = None) -> None:
     """Send for some seconds, or for as long as a command takes, and repeat until everything has its answer."""
-    load = Load(stack.url("ai_service"), bank.token, label=label, mix=MIX, timeout_s=10.0)
+    load = Load(
+        stack.url("ai_service"),
+        bank.token,
+        label=label,
+        mix=MIX,
+        timeout_s=10.0,
+        institution_id=bank.login.institution_id,
+    )
     async with load.running():
         await (asyncio.to_thread(during) if during else asyncio.sleep(SENDING_S))
     await load.converge(within_s=WITHIN_S)

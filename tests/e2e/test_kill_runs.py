@@ -107,7 +107,13 @@ async def _round(
 ) -> None:
     """Kill as planned while payments are sent and institutions register, and look for all of it afterwards."""
     caller = await asyncio.to_thread(stack.new_caller, f"Round {number}")
-    load = Load(stack.stack.url("ai_service"), caller.token, label=f"round-{number}", mix=MIX)
+    load = Load(
+        stack.stack.url("ai_service"),
+        caller.token,
+        label=f"round-{number}",
+        mix=MIX,
+        institution_id=caller.login.institution_id,
+    )
     identity = IdentityLoad(stack, caller)
 
     async with load.running(), identity.running():

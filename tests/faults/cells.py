@@ -116,7 +116,12 @@ async def run_cell(
 ) -> CellResult:
     """Run one cell. With `baseline` latencies of an earlier cell, the time before the fault is kept short."""
     caller = await asyncio.to_thread(stack.new_caller, f"{trouble.dependency} {trouble.name}")
-    load = Load(stack.stack.url("ai_service"), caller.token, label=trouble.name.replace(" ", "-"))
+    load = Load(
+        stack.stack.url("ai_service"),
+        caller.token,
+        label=trouble.name.replace(" ", "-"),
+        institution_id=caller.login.institution_id,
+    )
     async with load.running():
         load.phase = "before"
         await asyncio.sleep(SETTLE_S * 2 if baseline else phases.baseline_s)

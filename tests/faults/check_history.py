@@ -14,7 +14,9 @@ from pathlib import Path
 from tests.faults.evidence import Scope, collect
 from tests.faults.history import Attempt, read_history
 from tests.faults.identity import identity_breaches
-from tests.faults.invariants import Breach, Case, breaches
+from tests.faults.invariants import REFUSED_WITHIN_S, Breach, Case, breaches
+from tests.faults.invariants_of_answers import answer_breaches
+from tests.faults.invariants_of_records import record_breaches
 from tests.faults.replay import replayed_differently
 from tests.faults.resources import Held
 from tests.faults.sources import Sources
@@ -28,6 +30,7 @@ def check_history(
     models_dir: Path | None = None,
     most_copies: int = 1,
     may_be_refused: bool = False,
+    refused_within_s: float = REFUSED_WITHIN_S,
     held: Sequence[Held] = (),
     registered: Sequence[str] = (),
     asked: Sequence[str] = (),
@@ -39,12 +42,18 @@ def check_history(
         found,
         most_copies=most_copies,
         may_be_refused=may_be_refused,
+        refused_within_s=refused_within_s,
         held=held,
         registered=registered,
         asked=asked,
     )
     replayed = list(replayed_differently(found.decisions, models_dir)) if models_dir else []
-    return breaches(case) + identity_breaches(case) + replayed
+    return all_breaches(case) + replayed
+
+
+def all_breaches(case: Case) -> list[Breach]:
+    """Return what does not hold of everything that was found."""
+    return breaches(case) + record_breaches(case) + answer_breaches(case) + identity_breaches(case)
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
@@ -67,6 +76,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
         models_dir=options.models_dir,
         most_copies=options.most_copies,
         may_be_refused=options.may_be_refused,
+        refused_within_s=options.refused_within,
     )
     acknowledged = sum(1 for attempt in history if attempt.decision_id is not None)
     lines = [*map(str, found), f"{len(history)} requests, {acknowledged} decisions, {len(found)} breaches"]
@@ -90,6 +100,9 @@ def _options() -> argparse.ArgumentParser:
     parser.add_argument("--most-copies", type=int, default=1, help="of one alert for one address")
     parser.add_argument(
         "--may-be-refused", action="store_true", help="mails the server refused for good are no breach"
+    )
+    parser.add_argument(
+        "--refused-within", type=float, default=REFUSED_WITHIN_S, help="seconds within which a 503 comes"
     )
     return parser
 

@@ -3,6 +3,7 @@
 import gzip
 import re
 import zlib
+from collections.abc import Mapping, Set
 from contextlib import closing
 from dataclasses import dataclass, field
 from email import message_from_bytes
@@ -14,15 +15,17 @@ from typing import Any
 import orjson
 from sqlalchemy import Connection, Select, func, select
 
-from ai_service.scoring.tables import decisions, idempotency_keys, outbox
+from ai_service.scoring.tables import decisions, outbox
 from alert_service.alerts.tables import alerts
-from alert_service.notifications.tables import mails
+from alert_service.notifications.tables import mails as mail_table
 from local_stack.tally import alert_ids_in
 from log_service.archive.tables import bodies
 from tests.faults.databases import connected
+from tests.faults.decision_evidence import Decision, OrphanKey, orphan_keys, saved_decisions
 from tests.faults.identity_evidence import (
     IdentityEvent,
     TakenNotice,
+    admins_of,
     identity_events,
     taken_notices,
     untold,
@@ -30,25 +33,6 @@ from tests.faults.identity_evidence import (
 from tests.faults.sources import Sources, objects, open_s3
 
 _NOTICE_ID = re.compile(r"\bntc_[0-9a-z]{26}\b")
-
-
-@dataclass(frozen=True, slots=True)
-class Decision:
-    """A row of the decisions, with its idempotency key."""
-
-    decision_id: str
-    institution_id: str
-    transaction_id: str
-    sequence: int
-    flagged: bool
-    body_sha256: str
-    key_decision_id: str | None
-    record: bytes
-
-    @property
-    def alert_id(self) -> str:
-        """Return the id of the alert that a flagged decision raises."""
-        return "alr_" + self.decision_id.removeprefix("dec_")
 
 
 @dataclass(frozen=True, slots=True)
@@ -85,14 +69,17 @@ class Pending:
 class Evidence:
     """Everything that was found; None where nobody looked.
 
-    `decision_ids` are those of all institutions; the rest is of those in scope.
+    `decision_ids` are those of all institutions; the rest is of those in scope. `mails` are also those that name an
+    alert of theirs, whoever got them; `admins` are the addresses of each institution that may get its alerts.
     """
 
     decisions: list[Decision] = field(default_factory=list)
     decision_ids: frozenset[str] = frozenset()
+    orphan_keys: list[OrphanKey] = field(default_factory=list)
     archived: list[ArchivedLine] | None = None
     unreadable: list[str] = field(default_factory=list)
     mails: list[Mail] | None = None
+    admins: Mapping[str, frozenset[str]] | None = None
     alert_ids: frozenset[str] = frozenset()
     muted: frozenset[str] = frozenset()
     pending: list[Pending] = field(default_factory=list)
@@ -114,13 +101,15 @@ class Scope:
 def collect(sources: Sources, scope: Scope) -> Evidence:
     """Look everywhere once."""
     with connected(sources.database_url) as connection:
-        found_decisions = _decisions(connection, scope)
+        found_decisions = saved_decisions(connection, scope.institution_id)
+        orphans = orphan_keys(connection, scope.institution_id)
         decision_ids = frozenset(connection.scalars(select(decisions.c.decision_id)))
         pending = _outbox(connection, scope)
-    events, notices = None, None
+    events, notices, admins = None, None, None
     if sources.user_database_url:
         with connected(sources.user_database_url) as connection:
             events = identity_events(connection, scope.institution_id)
+            admins = admins_of(connection, scope.institution_id)
             pending += _untold(connection, scope)
     alert_ids: frozenset[str] = frozenset()
     muted: frozenset[str] = frozenset()
@@ -134,17 +123,21 @@ def collect(sources: Sources, scope: Scope) -> Evidence:
             ours = {each.decision_id for each in found_decisions} | {each.event_id for each in events or ()}
             pending += _spool(connection, ours)
     archived, unreadable = _archive(sources, scope) if sources.s3_endpoint_url else (None, [])
+    mails = _mails(sources.mailbox) if sources.mailbox else None
+    our_alerts = {each.alert_id for each in found_decisions}
     return Evidence(
         decisions=found_decisions,
         decision_ids=decision_ids,
+        orphan_keys=orphans,
         archived=None if archived is None else [line for line in archived if not line.is_event],
         archived_events=None if archived is None else [line for line in archived if line.is_event],
         events=events,
         notices=notices,
-        notice_mails=_mails(sources.mailbox, Scope()) if sources.mailbox else None,
+        notice_mails=mails,
         is_scoped=bool(scope.institution_id),
         unreadable=unreadable,
-        mails=_mails(sources.mailbox, scope) if sources.mailbox else None,
+        mails=None if mails is None else [each for each in mails if _is_in(scope, each, our_alerts)],
+        admins=admins,
         alert_ids=alert_ids,
         muted=muted,
         pending=pending,
@@ -167,31 +160,6 @@ def waiting(sources: Sources, scope: Scope) -> list[Pending]:
     return pending
 
 
-def _decisions(connection: Connection, scope: Scope) -> list[Decision]:
-    keys = idempotency_keys
-    query = select(decisions, keys.c.body_sha256, keys.c.decision_id.label("key_decision_id")).outerjoin_from(
-        decisions,
-        keys,
-        (keys.c.institution_id == decisions.c.institution_id)
-        & (keys.c.transaction_id == decisions.c.transaction_id),
-    )
-    if scope.institution_id:
-        query = query.where(decisions.c.institution_id == scope.institution_id)
-    return [
-        Decision(
-            decision_id=row.decision_id,
-            institution_id=row.institution_id,
-            transaction_id=row.transaction_id,
-            sequence=row.decision_sequence,
-            flagged=bool(row.flagged),
-            body_sha256=row.body_sha256 or "",
-            key_decision_id=row.key_decision_id,
-            record=bytes(row.record),
-        )
-        for row in connection.execute(query)
-    ]
-
-
 def _outbox(connection: Connection, scope: Scope) -> list[Pending]:
     query: Select[Any] = select(outbox.c.target, outbox.c.subject_id, outbox.c.last_error)
     if scope.institution_id:
@@ -205,7 +173,9 @@ def _outbox(connection: Connection, scope: Scope) -> list[Pending]:
 
 def _alerts(connection: Connection, scope: Scope) -> tuple[frozenset[str], frozenset[str]]:
     """Return all alerts, and those whose mail was refused for good by everybody, which is written down."""
-    query = select(alerts.c.alert_id, mails.c.state).outerjoin(mails, mails.c.mail_id == alerts.c.mail_id)
+    query = select(alerts.c.alert_id, mail_table.c.state).outerjoin(
+        mail_table, mail_table.c.mail_id == alerts.c.mail_id
+    )
     if scope.institution_id:
         query = query.where(alerts.c.institution_id == scope.institution_id)
     found = connection.execute(query).all()
@@ -216,10 +186,10 @@ def _alerts(connection: Connection, scope: Scope) -> tuple[frozenset[str], froze
 
 
 def _waiting_mails(connection: Connection, scope: Scope) -> list[Pending]:
-    unsent = select(mails.c.mail_id, mails.c.last_error).where(mails.c.state == "pending")
+    unsent = select(mail_table.c.mail_id, mail_table.c.last_error).where(mail_table.c.state == "pending")
     unmade = select(alerts.c.alert_id).where(alerts.c.mail_id.is_(None))
     if scope.institution_id:
-        unsent = unsent.where(mails.c.institution_id == scope.institution_id)
+        unsent = unsent.where(mail_table.c.institution_id == scope.institution_id)
         unmade = unmade.where(alerts.c.institution_id == scope.institution_id)
     waiting_mails = [Pending("mail", row.mail_id, row.last_error) for row in connection.execute(unsent)]
     return waiting_mails + [
@@ -261,9 +231,12 @@ def _archived(key: str, line: bytes) -> ArchivedLine:
     return ArchivedLine(key, str(content["decision"]["decision_id"]), line)
 
 
-def _mails(folder: Path, scope: Scope) -> list[Mail]:
-    found = [_mail(path) for path in sorted(folder.glob("mail_*.eml"))]
-    return [mail for mail in found if not scope.email or scope.email in mail.recipients]
+def _mails(folder: Path) -> list[Mail]:
+    return [_mail(path) for path in sorted(folder.glob("mail_*.eml"))]
+
+
+def _is_in(scope: Scope, mail: Mail, our_alerts: Set[str]) -> bool:
+    return not scope.email or scope.email in mail.recipients or not mail.alert_ids.isdisjoint(our_alerts)
 
 
 def _mail(path: Path) -> Mail:

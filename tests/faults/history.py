@@ -26,10 +26,14 @@ class Wanted(StrEnum):
 
 
 class Attempt(BaseModel):
-    """One request to `POST /v1/score`. Times are milliseconds since 1970; the latency counts from when it was due."""
+    """One request to `POST /v1/score`. Times are milliseconds since 1970; the latency counts from when it was due.
+
+    `institution_id` is whose request it was, empty where nobody wrote it down.
+    """
 
     model_config = ConfigDict(frozen=True, extra="forbid")
 
+    institution_id: str = ""
     transaction_id: str
     body: str
     wanted: Wanted = Wanted.DECISION

@@ -1,16 +1,19 @@
 """Collects what user_service did and asked for: identity events, notices, and what it still has to tell."""
 
 import json
+from collections import defaultdict
 from dataclasses import dataclass
 
 from sqlalchemy import Connection, select
 
 from alert_service.notices.tables import notices
 from alert_service.notifications.tables import mails
+from common.contracts.roles import Role
 from user_service.events.tables import IdentityEventRow
 from user_service.notices.tables import NoticeRow
 from user_service.outbox import NOTICES
 from user_service.outbox import table as outbox
+from user_service.users.tables import UserRow
 
 
 @dataclass(frozen=True, slots=True)
@@ -54,6 +57,21 @@ def identity_events(connection: Connection, institution_id: str) -> list[Identit
     if institution_id:
         query = query.where(IdentityEventRow.institution_id == institution_id)
     return [IdentityEvent(*row) for row in connection.execute(query)]
+
+
+def admins_of(connection: Connection, institution_id: str) -> dict[str, frozenset[str]]:
+    """Return the addresses of those who run an institution or once did, and have joined; of all where none is named.
+
+    Somebody who is no admin any more may have got a mail while they were one.
+    """
+    leads = UserRow.role.in_((Role.ADMIN, Role.OPERATOR)) | UserRow.led_until_ms.is_not(None)
+    query = select(UserRow.institution_id, UserRow.email).where(leads, UserRow.login_key != UserRow.user_id)
+    if institution_id:
+        query = query.where(UserRow.institution_id == institution_id)
+    found: defaultdict[str, set[str]] = defaultdict(set)
+    for row in connection.execute(query):
+        found[row.institution_id].add(row.email)
+    return {each: frozenset(addresses) for each, addresses in found.items()}
 
 
 def untold(connection: Connection, institution_id: str) -> list[Untold]:

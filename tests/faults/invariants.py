@@ -3,7 +3,8 @@
 The names are those of the project's test plan: I1 nothing acknowledged is lost, I2 decisions and archive are the same
 bytes, I3 every flagged decision was told, I4 nothing is there without a decision, I5 one transaction has one answer,
 I6 numbers have no gaps, I8 nothing reaches another institution, I10 no error but a deliberate 503, I12 nothing is
-held that was let go, I13 nothing waits any more.
+held that was let go, I13 nothing waits any more. What each record and each answer must hold by itself is in
+`invariants_of_records` and `invariants_of_answers`.
 """
 
 from collections import Counter, defaultdict
@@ -16,13 +17,18 @@ import orjson
 
 from common.canonical import canonical_bytes, sha256_hex
 from common.contracts.transactions import Transaction
-from tests.faults.evidence import ArchivedLine, Decision, Evidence, Mail
+from common.errors import InvalidRequestError, MalformedJsonError
+from common.strict_json import read_model
+from tests.faults.decision_evidence import Decision
+from tests.faults.evidence import ArchivedLine, Evidence, Mail
 from tests.faults.history import Attempt, Ending, Wanted
 from tests.faults.resources import Held
 
+REFUSED_WITHIN_S = 10.0
 CHANGING = frozenset({"deliveries"})  # who has been told by now
-DELIBERATE = 503
-SERVER_ERRORS = 500
+
+
+Sent = tuple[str, str]  # institution and transaction
 
 
 @dataclass(frozen=True)
@@ -42,13 +48,15 @@ class Case:
     """All that is compared. `most_copies` is how often the same address may get the same alert.
 
     More than one is allowed only after a crash, or when a mail server was cut off before it could answer. Where a mail
-    server refuses addresses for good, mails `may_be_refused`, if that is written down.
+    server refuses addresses for good, mails `may_be_refused`, if that is written down. A 503 comes `refused_within_s`:
+    far beyond every deadline, so that a busy machine is no breach.
     """
 
     history: Sequence[Attempt]
     found: Evidence
     most_copies: int = 1
     may_be_refused: bool = False
+    refused_within_s: float = REFUSED_WITHIN_S
     held: Sequence[Held] = ()
     registered: Sequence[str] = ()  # institutions whose registration was answered
     asked: Sequence[str] = ()  # notices that were asked for
@@ -59,17 +67,39 @@ class Case:
         return {decision.decision_id: decision for decision in self.found.decisions}
 
     @cached_property
-    def by_transaction(self) -> Mapping[str, list[Decision]]:
-        """Return the saved decisions by transaction."""
-        found: defaultdict[str, list[Decision]] = defaultdict(list)
+    def by_transaction(self) -> Mapping[Sent, list[Decision]]:
+        """Return the saved decisions by institution and transaction: two institutions may use the same id."""
+        found: defaultdict[Sent, list[Decision]] = defaultdict(list)
         for decision in self.found.decisions:
-            found[decision.transaction_id].append(decision)
+            found[decision.institution_id, decision.transaction_id].append(decision)
+        return found
+
+    @cached_property
+    def institutions(self) -> Mapping[str, set[str]]:
+        """Return who has decisions of each transaction id."""
+        found: defaultdict[str, set[str]] = defaultdict(set)
+        for institution_id, transaction_id in self.by_transaction:
+            found[transaction_id].add(institution_id)
         return found
 
     @cached_property
     def acknowledged(self) -> list[Attempt]:
         """Return the requests that were answered with a decision."""
         return [attempt for attempt in self.history if attempt.decision_id is not None]
+
+    def sent(self, attempt: Attempt) -> Sent:
+        """Return institution and transaction of a request; the institution is empty where it cannot be told."""
+        institution_id = attempt.institution_id
+        if not institution_id and (decision := self.by_decision.get(attempt.decision_id or "")):
+            institution_id = decision.institution_id
+        elif not institution_id:
+            having = self.institutions.get(attempt.transaction_id, set())
+            institution_id = next(iter(having)) if len(having) == 1 else ""
+        return institution_id, attempt.transaction_id
+
+    def may_get(self, institution_id: str, address: str) -> bool:
+        """Say whether alerts of an institution may go to an address; any may where nobody looked."""
+        return self.found.admins is None or address in self.found.admins.get(institution_id, frozenset())
 
 
 def breaches(case: Case) -> list[Breach]:
@@ -85,10 +115,12 @@ def nothing_acknowledged_is_lost(case: Case) -> Iterator[Breach]:
             yield _breach("I1", "acknowledged and not saved", attempt, attempt.decision_id)
         elif not _is_answer_of(attempt, decision):
             yield _breach("I1", "saved differs from what was answered", attempt, attempt.decision_id)
-    last = {attempt.transaction_id: attempt for attempt in case.history if attempt.wanted is Wanted.DECISION}
-    answered = {attempt.transaction_id for attempt in case.acknowledged}
-    for transaction_id in last.keys() - answered:
-        yield Breach("I1", "repeats never came to an answer", (transaction_id,))
+    wanted = {case.sent(attempt) for attempt in case.history if attempt.wanted is Wanted.DECISION}
+    answered = {case.sent(attempt) for attempt in case.acknowledged}
+    somewhere = {transaction_id for _, transaction_id in answered}
+    for institution_id, transaction_id in wanted - answered:
+        if institution_id or transaction_id not in somewhere:
+            yield Breach("I1", "repeats never came to an answer", (transaction_id,))
 
 
 def archive_and_database_are_the_same(case: Case) -> Iterator[Breach]:
@@ -119,7 +151,9 @@ def flagged_decisions_were_told(case: Case) -> Iterator[Breach]:
         for alert_id in mail.alert_ids:
             for address in mail.recipients:
                 mails[alert_id, address].append(mail)
-    told = {alert_id for alert_id, _ in mails} | (case.found.muted if case.may_be_refused else frozenset())
+    ours = {decision.alert_id: decision.institution_id for decision in case.found.decisions}
+    told = {alert_id for alert_id, address in mails if case.may_get(ours.get(alert_id, ""), address)}
+    told |= case.found.muted if case.may_be_refused else frozenset()
     for decision in case.found.decisions:
         if decision.flagged and decision.alert_id not in told:
             yield Breach("I3", "flagged and nobody was told", (decision.decision_id, decision.alert_id))
@@ -137,7 +171,8 @@ def nothing_is_there_without_a_decision(case: Case) -> Iterator[Breach]:
     everybodys = {"alr_" + each.removeprefix("dec_") for each in case.found.decision_ids}
     for line in case.found.archived or ():
         if line.record_id not in case.by_decision:
-            yield Breach("I4", "archived and not saved", (line.record_id, line.key))
+            invariant = "I8" if line.record_id in case.found.decision_ids else "I4"
+            yield Breach(invariant, "archived and not saved", (line.record_id, line.key))
     for mail in case.found.mails or ():
         for alert_id in mail.alert_ids - ours.keys():
             invariant = "I8" if alert_id in everybodys else "I4"
@@ -149,19 +184,21 @@ def nothing_is_there_without_a_decision(case: Case) -> Iterator[Breach]:
 
 def a_transaction_has_one_answer(case: Case) -> Iterator[Breach]:
     """I5."""
-    for transaction_id, decisions in case.by_transaction.items():
-        for institution_id, count in Counter(each.institution_id for each in decisions).items():
-            if count > 1:
-                yield Breach("I5", f"decided {count} times", (transaction_id, institution_id))
+    for (institution_id, transaction_id), decisions in case.by_transaction.items():
+        if len(decisions) > 1:
+            yield Breach("I5", f"decided {len(decisions)} times", (transaction_id, institution_id))
+    for key in case.found.orphan_keys:
+        orphan = (key.transaction_id, key.institution_id, key.decision_id)
+        yield Breach("I5", "an idempotency key without a decision", orphan)
     for decision in case.found.decisions:
         if decision.key_decision_id != decision.decision_id:
             yield Breach("I5", "without its own idempotency key", (decision.decision_id,))
         elif decision.body_sha256 != _transaction_sha256(decision):
             yield Breach("I5", "its key is of another body", (decision.decision_id,))
-    answers: defaultdict[str, list[Attempt]] = defaultdict(list)
+    answers: defaultdict[Sent, list[Attempt]] = defaultdict(list)
     for attempt in case.acknowledged:
-        answers[attempt.transaction_id].append(attempt)
-    for transaction_id, attempts in answers.items():
+        answers[case.sent(attempt)].append(attempt)
+    for (_, transaction_id), attempts in answers.items():
         if len({_fixed(attempt.answer) for attempt in attempts}) > 1:
             ids = sorted({str(attempt.decision_id) for attempt in attempts})
             yield Breach("I5", "repeats were answered differently", (transaction_id, *ids))
@@ -179,24 +216,6 @@ def numbers_have_no_gaps(case: Case) -> Iterator[Breach]:
         missing = sorted(number for number, count in odd.items() if count > 0)
         if missing:
             yield Breach("I6", "missing sequence numbers", (institution_id, *map(str, missing[:20])))
-
-
-def every_refusal_is_deliberate(case: Case) -> Iterator[Breach]:
-    """I10."""
-    for attempt in case.history:
-        status = attempt.status
-        if status is None:
-            continue
-        if status >= SERVER_ERRORS and status != DELIBERATE:
-            yield _breach("I10", f"answered with {status}", attempt)
-        elif status == DELIBERATE and (attempt.problem is None or not attempt.has_retry_after):
-            yield _breach("I10", "503 without a problem or without Retry-After", attempt)
-        elif attempt.wanted is Wanted.DECISION and 400 <= status < SERVER_ERRORS:
-            yield _breach("I10", f"a good request was refused with {status} {attempt.problem}", attempt)
-        elif attempt.wanted is Wanted.CONFLICT and 400 <= status < SERVER_ERRORS and status != 409:
-            yield _breach("I10", f"another body was refused with {status} {attempt.problem}", attempt)
-        elif attempt.ending is Ending.INFO:
-            yield _breach("I10", f"answered with {status} and no decision", attempt)
 
 
 def nothing_is_held(case: Case) -> Iterator[Breach]:
@@ -220,7 +239,6 @@ CHECKS: Sequence[Callable[[Case], Iterable[Breach]]] = (
     nothing_is_there_without_a_decision,
     a_transaction_has_one_answer,
     numbers_have_no_gaps,
-    every_refusal_is_deliberate,
     nothing_is_held,
     nothing_waits,
 )
@@ -229,7 +247,7 @@ CHECKS: Sequence[Callable[[Case], Iterable[Breach]]] = (
 def _other_bodies(case: Case) -> Iterator[Breach]:
     """Compare what was sent with what is saved: another body is a conflict, and only another body is."""
     for attempt in case.history:
-        decisions = case.by_transaction.get(attempt.transaction_id)
+        decisions = case.by_transaction.get(case.sent(attempt))
         if not decisions or attempt.status is None:
             continue
         same = _sent(attempt) == orjson.loads(decisions[0].record)["transaction"]
@@ -252,7 +270,11 @@ def _fixed(answer: Mapping[str, Any] | None) -> bytes:
 
 
 def _sent(attempt: Attempt) -> Any:  # noqa: ANN401 - any JSON
-    return orjson.loads(Transaction.model_validate_json(attempt.body).body)
+    """Return what was sent as it would be saved, None where it is no transaction; read as ai_service reads it."""
+    try:
+        return orjson.loads(read_model(attempt.body.encode(), Transaction).body)
+    except (MalformedJsonError, InvalidRequestError):
+        return None
 
 
 def _transaction_sha256(decision: Decision) -> str:

@@ -48,11 +48,13 @@ class Load:
         mix: Mix | None = None,
         seed: int = 1,
         timeout_s: float = 2.0,
+        institution_id: str = "",
     ) -> None:
         self.phase = ""
         self.history: list[Attempt] = []
         self._url = f"{url}/v1/score"
         self._headers = {"Authorization": f"Bearer {token}", "Content-Type": "application/json"}
+        self._institution_id = institution_id
         self._label = label
         self._mix = mix or Mix()
         self._timeout = aiohttp.ClientTimeout(total=timeout_s)
@@ -163,6 +165,7 @@ class Load:
             self._answered.add(transaction_id)
         self.history.append(
             Attempt(
+                institution_id=self._institution_id,
                 transaction_id=transaction_id,
                 body=body,
                 wanted=wanted,

@@ -85,7 +85,14 @@ async def run_outage(stack: FaultyStack, outage: Outage, *, seconds: float) -> O
     """Send payments before, during and after an outage of so many seconds, and look for what became of them."""
     caller = await asyncio.to_thread(stack.new_caller, f"{outage.store} {outage.name}")
     url = stack.stack.url("ai_service")
-    load = Load(url, caller.token, label=f"{outage.store}-{outage.name}", mix=MIX, timeout_s=PATIENCE_S)
+    load = Load(
+        url,
+        caller.token,
+        label=f"{outage.store}-{outage.name}",
+        mix=MIX,
+        timeout_s=PATIENCE_S,
+        institution_id=caller.login.institution_id,
+    )
     async with load.running():
         load.phase = "before"
         await asyncio.sleep(CALM_S)

@@ -7,7 +7,7 @@ from pathlib import Path
 from ai_service.ml.predictor import FraudModel
 from ai_service.ml.registry import load_current
 from ai_service.scoring.record import feature_vector, parse_record
-from tests.faults.evidence import Decision
+from tests.faults.decision_evidence import Decision
 from tests.faults.invariants import Breach
 
 

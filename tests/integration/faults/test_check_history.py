@@ -26,7 +26,8 @@ from log_service.archive.tables import bodies
 from log_service.archive.tables import metadata as log_metadata
 from tests.api.log_service.harness import s3_server
 from tests.faults.check_history import check_history, main
-from tests.faults.evidence import Decision, Pending, Scope, waiting
+from tests.faults.decision_evidence import Decision
+from tests.faults.evidence import Pending, Scope, waiting
 from tests.faults.history import write_history
 from tests.faults.identity_evidence import IdentityEvent
 from tests.faults.sources import Sources
@@ -43,6 +44,7 @@ from tests.unit.faults.worlds import (
     make_attempt,
     make_decision,
     make_event,
+    object_key,
 )
 from user_service.institutions import tables as institution_tables
 from user_service.outbox import table as user_outbox
@@ -60,7 +62,9 @@ INSTITUTION: dict[str, object] = {
     "tier": "starter",
     "over_quota": "block",
 }
+INVITED = "eve@assay.example"
 EVENT_TABLE, NOTICE_TABLE = Base.metadata.tables["identity_events"], Base.metadata.tables["notices"]
+USER_TABLE = Base.metadata.tables["users"]
 assert institution_tables  # importing it declares what the events refer to
 HISTORY = [make_attempt(decision) for decision in SAVED]
 
@@ -115,14 +119,14 @@ def rows_of(decision: Decision) -> tuple[dict[str, object], dict[str, object]]:
         "decision_sequence": decision.sequence,
         "observed_sequence": decision.sequence,
         "transaction_id": decision.transaction_id,
-        "customer_id": "customer-1",
-        "event_time_ms": 0,
-        "created_at_ms": 0,
-        "outcome": "approve",
-        "policy_outcome": "approve",
-        "risk_level": "low",
+        "customer_id": decision.customer_id,
+        "event_time_ms": decision.event_time_ms,
+        "created_at_ms": decision.created_at_ms,
+        "outcome": decision.outcome,
+        "policy_outcome": decision.policy_outcome,
+        "risk_level": decision.risk_level,
         "flagged": decision.flagged,
-        "schema_version": 1,
+        "schema_version": decision.schema_version,
         "record": decision.record,
     }
     key: dict[str, object] = {
@@ -130,6 +134,7 @@ def rows_of(decision: Decision) -> tuple[dict[str, object], dict[str, object]]:
         "transaction_id": decision.transaction_id,
         "body_sha256": decision.body_sha256,
         "decision_id": decision.decision_id,
+        "created_at_ms": decision.key_created_at_ms,
     }
     return row, key
 
@@ -156,6 +161,21 @@ def mail_row(state: str) -> dict[str, object]:
         "attempts": 1,
         "due_at_ms": 0,
         "leased_until_ms": 0,
+        "created_at_ms": 0,
+    }
+
+
+def user_row(email: str, *, has_joined: bool = True) -> dict[str, object]:
+    user_id = f"usr_{email}"
+    return {
+        "user_id": user_id,
+        "institution_id": OURS,
+        "email": email,
+        "email_key": email,
+        "login_key": email if has_joined else user_id,
+        "full_name": "",
+        "role": "admin",
+        "password_hash": "",
         "created_at_ms": 0,
     }
 
@@ -221,13 +241,16 @@ def place(database_url: str, tmp_path: Path) -> Iterator[Place]:
         place.change(sources.alert_database_url, mails, mail_row("delivered"))
         place.change(sources.alert_database_url, alerts, alert_row(FLAGGED, mail_id="mail_1"))
         lines = b"".join(decision.record + b"\n" for decision in SAVED)
-        place.put(f"audit/sandbox/{OURS}/2026/11/02/decision-1.ndjson.gz", gzip.compress(lines))
+        place.put(object_key(), gzip.compress(lines))
         place.mail(f"Alert {FLAGGED.alert_id} needs attention")
         place.change(sources.user_database_url, Base.metadata.tables["institutions"], INSTITUTION)
+        place.change(
+            sources.user_database_url, USER_TABLE, user_row(EMAIL), user_row(INVITED, has_joined=False)
+        )
         for event in EVENTS:
             place.change(sources.user_database_url, EVENT_TABLE, event_row(event))
         lines = b"".join(event.body + b"\n" for event in EVENTS)
-        place.put(f"audit/sandbox/{OURS}/2026/11/02/identity-2.ndjson.gz", gzip.compress(lines))
+        place.put(object_key(kind="identity", number=2), gzip.compress(lines))
         place.change(sources.alert_database_url, notices, notice_row(NOTICE.notice_id))
         told = {**mail_row("delivered"), "mail_id": "mail_2", "notice_id": NOTICE.notice_id}
         place.change(sources.alert_database_url, mails, told)
@@ -290,6 +313,35 @@ class TestCheckHistory:
         (breach,) = check_history(HISTORY, place.sources)
 
         assert (breach.invariant, breach.ids) == ("I5", (FINE.decision_id,))
+
+    def test_finds_a_key_without_a_decision(self, place: Place) -> None:
+        for number, institution_id in ((4, OURS), (1, "ins_others")):
+            _, key = rows_of(make_decision(number, institution_id=institution_id))
+            place.change(place.sources.database_url, idempotency_keys, key)
+
+        (ours,) = check_history(HISTORY, place.sources, scope=Scope(OURS, EMAIL))
+        everybodys = check_history(HISTORY, place.sources)
+
+        assert (ours.what, ours.ids[:2]) == ("an idempotency key without a decision", ("tx-4", OURS))
+        assert {breach.ids[:2] for breach in everybodys} == {("tx-4", OURS), ("tx-1", "ins_others")}
+
+    def test_finds_a_row_that_says_otherwise_than_its_record(self, place: Place) -> None:
+        ours = decisions.c.decision_id == FINE.decision_id
+        changes = {"customer_id": "customer-7", "event_time_ms": 7, "risk_level": "high", "schema_version": 7}
+        place.do(place.sources.database_url, update(decisions).where(ours).values(**changes))
+
+        found = check_history(HISTORY, place.sources)
+
+        assert {breach.what.split()[3] for breach in found} == changes.keys()
+
+    def test_finds_mails_to_strangers(self, place: Place) -> None:
+        place.mail(f"Alert {FLAGGED.alert_id} needs attention", to=f"{INVITED}, somebody@else.example")
+
+        for scope in (Scope(), Scope(OURS, EMAIL)):
+            (breach,) = check_history(HISTORY, place.sources, scope=scope)
+
+            assert (breach.invariant, breach.what) == ("I8", "mailed to a stranger")
+            assert breach.ids[2:] == (INVITED, "somebody@else.example")
 
     def test_finds_what_waits_anywhere(self, place: Place) -> None:
         sources = place.sources

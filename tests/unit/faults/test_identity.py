@@ -10,6 +10,7 @@ from tests.unit.faults.worlds import (
     good_world,
     mailed,
     make_event,
+    object_key,
 )
 
 FIRST, SECOND = make_event(1), make_event(2)
@@ -37,7 +38,7 @@ class TestEvents:
 
     def test_one_that_is_archived_twice_is_found(self) -> None:
         lines = [archived_event(each) for each in (FIRST, SECOND)]
-        twice = archived_event(SECOND, key="audit/sandbox/ins_ours/again")
+        twice = archived_event(SECOND, key=object_key(kind="identity", number=3))
 
         (breach,) = good_world().with_found(archived_events=[*lines, twice]).breaches()
 

@@ -2,12 +2,11 @@
 
 from dataclasses import replace
 
-import orjson
 import pytest
 
-from common.canonical import canonical_bytes
 from tests.factories import make_transaction
-from tests.faults.evidence import Decision, Pending
+from tests.faults.decision_evidence import OrphanKey
+from tests.faults.evidence import Pending
 from tests.faults.history import Ending, Wanted
 from tests.faults.invariants import Breach
 from tests.faults.resources import Held
@@ -15,27 +14,23 @@ from tests.unit.faults.worlds import (
     FINE,
     FLAGGED,
     LAST,
+    SECOND_EMAIL,
     World,
     archived,
     good_world,
     mailed,
     make_attempt,
     make_decision,
+    object_key,
+    only,
+    with_answer,
 )
 
 OTHER_BODY = make_transaction(transaction_id=FINE.transaction_id, amount="99.00").body.decode()
 OTHERS = make_decision(9, institution_id="ins_others")
-
-
-def only(breaches: list[Breach]) -> Breach:
-    assert len(breaches) == 1, breaches
-    return breaches[0]
-
-
-def with_answer(decision: Decision, **changes: object) -> Decision:
-    record = orjson.loads(decision.record)
-    record["decision"].update(changes)
-    return replace(decision, record=canonical_bytes(record))
+NAMESAKE = make_decision(
+    9, institution_id="ins_others", transaction_id=FINE.transaction_id, sequence=1, amount="99.00"
+)
 
 
 class TestAKeptPromise:
@@ -45,7 +40,7 @@ class TestAKeptPromise:
     def test_a_repeat_hears_the_same_with_other_deliveries(self) -> None:
         again = make_attempt(FINE)
         assert again.answer is not None
-        again.answer["deliveries"] = {"alert": "not_needed", "audit": "delivered"}
+        again.answer["deliveries"] = {"alert": "not_needed", "audit": "pending"}
 
         assert good_world().with_history(again).breaches() == []
 
@@ -70,13 +65,32 @@ class TestAKeptPromise:
 
     def test_several_recipients_are_no_copies(self) -> None:
         world = good_world().with_found(
-            mails=[mailed(FLAGGED), mailed(FLAGGED, mail_id="mail_2", recipients=("bob@assay.example",))]
+            mails=[mailed(FLAGGED), mailed(FLAGGED, mail_id="mail_2", recipients=(SECOND_EMAIL,))]
         )
 
         assert world.breaches() == []
 
+    def test_two_institutions_may_use_the_same_id(self) -> None:
+        world = good_world().with_more(NAMESAKE, body=OTHER_BODY)
+
+        assert world.breaches() == []
+
+    def test_also_where_nobody_wrote_down_whose_request_it_was(self) -> None:
+        world = good_world().with_more(NAMESAKE, body=OTHER_BODY, institution_id="")
+        lost = make_attempt(FINE, institution_id="", ending=Ending.INFO, status=None, answer=None)
+
+        assert world.with_history(lost).breaches() == []
+
+    @pytest.mark.parametrize("amount", ["25.00", "25", "2500e-2"])
+    def test_an_amount_may_be_a_number(self, amount: str) -> None:
+        attempt = make_attempt(FINE)
+        sent = attempt.body.replace('"25.00"', amount)
+        assert sent != attempt.body
+
+        assert good_world().with_history(make_attempt(FINE, body=sent)).breaches() == []
+
     def test_what_nobody_looked_at_is_no_breach(self) -> None:
-        assert good_world().with_found(archived=None, mails=None).breaches() == []
+        assert good_world().with_found(archived=None, mails=None, admins=None).breaches() == []
 
 
 class TestLost:
@@ -111,7 +125,7 @@ class TestArchive:
         assert only(world.breaches()) == Breach("I2", "saved and not archived", (LAST.decision_id,))
 
     def test_a_decision_in_two_objects(self) -> None:
-        twice = archived(FINE, key="audit/sandbox/ins_ours/two")
+        twice = archived(FINE, key=object_key(number=2))
         world = good_world().with_found(archived=[*map(archived, (FINE, FLAGGED, LAST)), twice])
 
         breach = only(world.breaches())
@@ -144,6 +158,14 @@ class TestTold:
 
         assert world.breaches(may_be_refused=True) == []
         assert only(world.breaches()).what == "flagged and nobody was told"
+
+    def test_a_stranger_who_was_told_is_nobody(self) -> None:
+        world = good_world().with_found(mails=[mailed(FLAGGED, recipients=("eve@other.example",))])
+
+        assert [(each.invariant, each.what) for each in world.breaches()] == [
+            ("I3", "flagged and nobody was told"),
+            ("I8", "mailed to a stranger"),
+        ]
 
     def test_a_second_copy_for_the_same_address(self) -> None:
         world = good_world().with_found(mails=[mailed(FLAGGED), mailed(FLAGGED, mail_id="mail_2")])
@@ -187,6 +209,17 @@ class TestPhantoms:
 
         assert only(world.breaches()).invariant == "I8"
 
+    def test_an_archived_decision_of_another_institution(self) -> None:
+        world = good_world()
+        world = world.with_found(
+            decision_ids=world.found.decision_ids | {OTHERS.decision_id},
+            archived=[*(world.found.archived or ()), archived(OTHERS, key=object_key())],
+        )
+
+        breach = only(world.breaches())
+
+        assert breach == Breach("I8", "archived and not saved", (OTHERS.decision_id, object_key()))
+
 
 class TestOneAnswer:
     def test_a_transaction_that_was_decided_twice(self) -> None:
@@ -218,6 +251,41 @@ class TestOneAnswer:
 
         assert breach.what == "another body was answered with a decision"
 
+    def test_what_is_no_transaction_and_got_a_decision(self) -> None:
+        accepted = make_attempt(FINE, body='{"amount": NaN}', wanted=Wanted.CONFLICT)
+
+        assert only(good_world().with_history(accepted).breaches()).invariant == "I5"
+
+    def test_another_body_in_one_of_two_institutions_with_the_id(self) -> None:
+        world = good_world().with_more(NAMESAKE, body=OTHER_BODY)
+        accepted = make_attempt(FINE, body=OTHER_BODY, wanted=Wanted.CONFLICT)
+        refused = make_attempt(
+            NAMESAKE, body=OTHER_BODY, wanted=Wanted.CONFLICT, ending=Ending.FAIL, status=409, answer=None
+        )
+
+        whats = [breach.what for breach in world.with_history(accepted, refused).breaches()]
+
+        assert whats == [
+            "another body was answered with a decision",
+            "the very body that is saved was refused as another",
+        ]
+
+    def test_an_answer_in_another_institution_is_none_here(self) -> None:
+        world = good_world().with_more(NAMESAKE, body=OTHER_BODY)
+        history = [each for each in world.history if each.institution_id != NAMESAKE.institution_id]
+        lost = make_attempt(NAMESAKE, body=OTHER_BODY, ending=Ending.INFO, status=None, answer=None)
+
+        breach = only(World([*history, lost], world.found).breaches())
+
+        assert breach == Breach("I1", "repeats never came to an answer", (FINE.transaction_id,))
+
+    def test_a_key_without_a_decision(self) -> None:
+        world = good_world().with_found(orphan_keys=[OrphanKey("ins_ours", "tx-8", "dec_8")])
+
+        breach = only(world.breaches())
+
+        assert breach == Breach("I5", "an idempotency key without a decision", ("tx-8", "ins_ours", "dec_8"))
+
     def test_the_same_body_that_was_refused_as_another(self) -> None:
         refused = make_attempt(FINE, wanted=Wanted.CONFLICT, ending=Ending.FAIL, status=409, answer=None)
 
@@ -241,55 +309,14 @@ class TestOneAnswer:
 
 class TestNumbers:
     def test_a_gap(self) -> None:
-        decisions = [FINE, FLAGGED, replace(LAST, sequence=4)]
-        world = good_world().with_found(decisions=decisions)
+        world = good_world(FINE, FLAGGED, make_decision(3, sequence=4))
 
         assert only(world.breaches()) == Breach("I6", "missing sequence numbers", ("ins_ours", "3"))
 
     def test_a_number_that_was_given_twice(self) -> None:
-        decisions = [FINE, FLAGGED, replace(LAST, sequence=2)]
-        world = good_world().with_found(decisions=decisions)
+        world = good_world(FINE, FLAGGED, make_decision(3, sequence=2))
 
         assert only(world.breaches()).invariant == "I6"
-
-
-class TestRefusals:
-    @pytest.mark.parametrize("status", [500, 502, 504])
-    def test_an_error_that_was_not_meant(self, status: int) -> None:
-        failed = make_attempt(FINE, ending=Ending.FAIL, status=status, answer=None, problem="internal")
-
-        assert only(good_world().with_history(failed).breaches()).what == f"answered with {status}"
-
-    @pytest.mark.parametrize(
-        ("problem", "has_retry_after"), [(None, True), ("overloaded", False), (None, False)]
-    )
-    def test_a_503_that_does_not_say_when_to_come_again(
-        self, problem: str | None, *, has_retry_after: bool
-    ) -> None:
-        away = make_attempt(
-            FINE,
-            ending=Ending.FAIL,
-            status=503,
-            answer=None,
-            problem=problem,
-            has_retry_after=has_retry_after,
-        )
-
-        assert only(good_world().with_history(away).breaches()).invariant == "I10"
-
-    @pytest.mark.parametrize("status", [401, 403, 409, 422])
-    def test_a_good_request_that_was_refused(self, status: int) -> None:
-        refused = make_attempt(make_decision(4), ending=Ending.FAIL, status=status, answer=None)
-        answered = make_attempt(FINE)
-
-        breaches = good_world().with_history(refused, answered).breaches()
-
-        assert f"a good request was refused with {status} None" in [breach.what for breach in breaches]
-
-    def test_an_answer_that_is_no_decision(self) -> None:
-        odd = make_attempt(FINE, ending=Ending.INFO, status=200, answer=None)
-
-        assert only(good_world().with_history(odd).breaches()).what == "answered with 200 and no decision"
 
 
 class TestHeld:
