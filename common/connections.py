@@ -120,9 +120,12 @@ class GuardedConnection(HttpToolsProtocol):
         super().on_message_begin()
 
     def on_header(self, name: bytes, value: bytes) -> None:
-        """Take a header; what comes after the body belongs to no head that was checked, and is left out."""
+        """Take a header; what comes after the body belongs to no head that was checked, and is left out.
+
+        Spaces behind a value are no part of it (RFC 9110, 5.5); the parser only leaves out those before it.
+        """
         if not self._in_body:
-            super().on_header(name, value)
+            super().on_header(name, value.rstrip(b" \t"))
             return
         self._head_bytes += len(name) + len(value) + _LINE_ENDS
         if self._head_bytes > self._limits.head_bytes:

@@ -88,7 +88,11 @@ REQUESTS = [
         Request(f"deadline: {value[:20]!r}", 422, (JSON_TYPE, ("X-Deadline-Ms", value)))
         for value in ("0", "-1", "1.5", "abc", "٥".encode(), "9999999", "", "1e3", "0x10", "+5", "5 ms", "planted" * 99, "00005", b"\xff")
     ),
-    Request("deadline: two, the first counts", 200, (JSON_TYPE, ("X-Deadline-Ms", "4000"), ("X-Deadline-Ms", "x"))),
+    *(
+        Request(f"deadline: two, {second}", 422, (JSON_TYPE, ("X-Deadline-Ms", "4000"), ("X-Deadline-Ms", second)))
+        for second in ("4000", "100", "x")
+    ),
+    Request("deadline: the longest", 200, (JSON_TYPE, ("X-Deadline-Ms", "999999"))),
     Request("deadline: a good one", 200, (JSON_TYPE, ("X-Deadline-Ms", "4000"))),
     *(Request(f"query: {query[:20]}", 422, path=f"/v1/score?{query}") for query in ("x=1", "x", "explain=true", "%ff=%ff", "filter[$ne]=1", "planted-value-7391=planted-value-7391")),
     Request("query: none after the mark", 200, path="/v1/score?"),

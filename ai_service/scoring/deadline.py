@@ -29,11 +29,11 @@ class DeadlineExceededError(PlatformError):
 
 
 class DeadlineInvalidError(PlatformError):
-    """The header is not a number of milliseconds."""
+    """The header is not one number of milliseconds."""
 
     status_code = 422
     type = "deadline-invalid"
-    title = "X-Deadline-Ms is a whole number of milliseconds, at least 1"
+    title = "X-Deadline-Ms is a whole number of milliseconds from 1 to 999999, given once"
 
 
 async def deadline_s(
@@ -42,7 +42,9 @@ async def deadline_s(
         str | None, Header(description="Lowers the server's deadline for this request, in milliseconds")
     ] = None,
 ) -> float:
-    """Return how many seconds this request may take."""
+    """Return how many seconds this request may take; raises `DeadlineInvalidError`."""
+    if len(request.headers.getlist("x-deadline-ms")) > 1:
+        raise DeadlineInvalidError
     return seconds_allowed(x_deadline_ms, limit_ms=request.state.deadline_ms)
 
 

@@ -42,9 +42,9 @@ class Service:
             self.ended += 1
         return {"slow": True}
 
-    async def _headers(self, request: Request) -> list[str]:
+    async def _headers(self, request: Request) -> dict[str, str]:
         await request.body()
-        return request.headers.keys()
+        return dict(request.headers)
 
     @asynccontextmanager
     async def connected(self, limits: ConnectionLimits = LIMITS) -> AsyncIterator[RawClient]:

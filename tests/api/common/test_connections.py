@@ -1,6 +1,7 @@
 """Slow clients and heads that are refused, over real connections."""
 
 import asyncio
+import json
 
 import pytest
 
@@ -206,6 +207,25 @@ class TestHeads:
 
         assert answer.status == 200
         assert b"authorization" not in answer.body
+
+    async def test_are_taken_without_the_spaces_around_their_values(self, service: Service) -> None:
+        headers = (
+            "Authorization:  Bearer x \t",
+            "X-API-Key: a key\t",
+            "X-Deadline-Ms:200  ",
+            "X-Request-ID: req-7 ",
+            "X-Empty:   ",
+        )
+        async with service.connected() as client:
+            await client.send(request("/v1/headers", *headers, method="POST", body=b"{}"))
+
+            answer = await client.answer()
+
+        taken = json.loads(answer.body)
+        assert answer.headers["x-request-id"] == "req-7"
+        assert {name: taken[name] for name in ("authorization", "x-api-key", "x-deadline-ms", "x-empty")} == {
+            "authorization": "Bearer x", "x-api-key": "a key", "x-deadline-ms": "200", "x-empty": "",
+        }  # fmt: skip
 
     async def test_cannot_be_made_longer_by_what_follows_the_body(self, service: Service) -> None:
         head = request("/v1/headers", "Transfer-Encoding: chunked", method="POST")
