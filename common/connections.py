@@ -6,61 +6,31 @@ request that is refused here costs a sixth of what it costs as a task of the app
 
 import asyncio
 from collections.abc import Collection, Mapping
-from dataclasses import dataclass
 from functools import partial
 from typing import Any, Final, NoReturn, cast
 
 import structlog
-from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol
+from uvicorn._types import ASGI3Application
+from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol, RequestResponseCycle
 
 from common.admission import Admission
-from common.errors import OverloadedError, PlatformError
+from common.client_limits import (
+    LINE_ENDS,
+    ConnectionLimits,
+    HeadRefusedError,
+    HeadTooLargeError,
+    RequestTimeoutError,
+    check_head,
+)
+from common.errors import BodyTooLargeError, OverloadedError, PlatformError
 from common.headers import request_id
+from common.lingering import Lingering, LingeringTransport
 from common.metrics import REQUESTS
 from common.shedding import Route, Shedding, answer_bytes, is_one_whole_request
 
 Admissions = Mapping[Route, Admission]
 MAX_SWEEP_S: Final = 1.0
-_NO_UPGRADE: Final = (
-    "A connection cannot be upgraded here; send no Upgrade header. Java's HttpClient does, unless it is built with"
-    " version(HttpClient.Version.HTTP_1_1)."
-)
-_LINE_ENDS = 4  # what separates a header's name, its value and the next header
 _log = structlog.get_logger()
-
-
-class HeadRefusedError(PlatformError):
-    """The request line or the headers cannot be read, or Host is not there exactly once."""
-
-    status_code = 400
-    type = "bad-request"
-    title = "The request cannot be read"
-
-
-class RequestTimeoutError(PlatformError):
-    """The client took too long to send its request."""
-
-    status_code = 408
-    type = "request-timeout"
-    title = "The request took too long to arrive"
-
-
-class HeadTooLargeError(PlatformError):
-    """The request line and the headers are longer, or more, than this service reads."""
-
-    status_code = 431
-    type = "head-too-large"
-    title = "The request line and the headers are too long or too many"
-
-
-@dataclass(frozen=True, slots=True)
-class ConnectionLimits:
-    """What a client may take: seconds for a head and for a body, bytes of a head, number of headers."""
-
-    head_s: float = 10.0
-    body_s: float = 30.0
-    head_bytes: int = 16_384
-    headers: int = 100
 
 
 def guarded_protocol(limits: ConnectionLimits) -> type[asyncio.Protocol]:
@@ -71,13 +41,19 @@ def guarded_protocol(limits: ConnectionLimits) -> type[asyncio.Protocol]:
 class GuardedConnection(HttpToolsProtocol):
     """One connection of uvicorn's, with deadlines, limits and refusals before a task is made."""
 
+    transport: LingeringTransport
+
     def __init__(self, *args: Any, limits: ConnectionLimits, sweep: "_Sweep", **named: Any) -> None:  # noqa: ANN401 - uvicorn's
         super().__init__(*args, **named)
         self._limits = limits
         self._sweep = sweep
         self._admissions: Admissions = self.app_state.get("admissions", {})
+        self._max_body_bytes: int = self.app_state.get("max_body_bytes", 0)
+        self._running: RequestResponseCycle | None = None  # the request that is answered first
         self._arrived: Admission | None = None  # where the running request is counted
         self._overloaded = False  # there is no place for the request that is being read
+        self._read_over = 0  # bytes of its body
+        self._broken = False  # what follows on this connection cannot be read
         self._refusal: PlatformError | None = None
         self._hot = [
             (b"%b %b HTTP/1.1\r\n" % route, route, admission) for route, admission in self._admissions.items()
@@ -90,12 +66,19 @@ class GuardedConnection(HttpToolsProtocol):
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
         """Give the client its time for a first head."""
-        super().connection_made(cast("asyncio.Transport", transport))
+        bare = cast("asyncio.Transport", transport)
+        super().connection_made(LingeringTransport(bare, self._sweep.lingering, self._is_unread))
         self._due = self.loop.time() + self._limits.head_s
         self._sweep.watch(cast("Collection[GuardedConnection]", self.connections), self.loop)
 
     def data_received(self, data: bytes) -> None:
         """Read on; the time for a head begins with its first byte."""
+        if self.transport.lingers:
+            self.transport.read_over(data)
+            return
+        if self._broken:
+            self.flow.pause_reading()
+            return
         self._now = self.loop.time()
         if self._turned_away(data):
             return
@@ -110,8 +93,8 @@ class GuardedConnection(HttpToolsProtocol):
 
     def connection_lost(self, exc: Exception | None) -> None:
         """Forget the client."""
-        self._due = None
-        self._depart()
+        self._give_up()
+        self._sweep.lingering.forget(self.transport)
         super().connection_lost(exc)
 
     def on_message_begin(self) -> None:
@@ -127,7 +110,7 @@ class GuardedConnection(HttpToolsProtocol):
         if not self._in_body:
             super().on_header(name, value.rstrip(b" \t"))
             return
-        self._head_bytes += len(name) + len(value) + _LINE_ENDS
+        self._head_bytes += len(name) + len(value) + LINE_ENDS
         if self._head_bytes > self._limits.head_bytes:
             self._stop_reading(HeadTooLargeError())
 
@@ -138,6 +121,9 @@ class GuardedConnection(HttpToolsProtocol):
             super().on_headers_complete()
         elif self.expect_100_continue:  # it waits for an answer before it sends the body
             self._stop_reading(OverloadedError())
+        else:
+            self._read_over = 0
+            self._check_length(sum(int(value) for name, value in self.headers if name == b"content-length"))
         self._in_body = True
         self._head_bytes = 0
         self._due = self._now + self._limits.body_s
@@ -146,6 +132,9 @@ class GuardedConnection(HttpToolsProtocol):
         """Pass on a piece of the body, or read over it."""
         if not self._overloaded:
             super().on_body(body)
+            return
+        self._read_over += len(body)
+        self._check_length(self._read_over)
 
     def on_message_complete(self) -> None:
         """Answer a request for which there is no place, now that whatever follows on the connection is the next one."""
@@ -157,6 +146,8 @@ class GuardedConnection(HttpToolsProtocol):
         self._overloaded = False
         keep_alive = self.parser.should_keep_alive() and self.parser.get_http_version() != "1.0"
         self._answer(OverloadedError(), close=not keep_alive)
+        if not keep_alive:
+            self.transport.close()
         self.on_response_complete()
 
     def on_response_complete(self) -> None:
@@ -197,17 +188,15 @@ class GuardedConnection(HttpToolsProtocol):
 
     def _check_head(self) -> None:
         """Refuse a head that is too long, or does not name one host."""
-        length = len(self.url)
-        hosts = 0
-        for name, value in self.headers:
-            length += len(name) + len(value) + _LINE_ENDS
-            hosts += name == b"host"
-        if length > self._limits.head_bytes or len(self.headers) > self._limits.headers:
-            self._stop_reading(HeadTooLargeError())
-        if hosts != 1:
-            self._stop_reading(HeadRefusedError("Host is needed exactly once."))
-        if self.parser.should_upgrade():  # the parser would take its body for another protocol
-            self._stop_reading(HeadRefusedError(_NO_UPGRADE))
+        try:
+            check_head(self.url, self.headers, self._limits, upgrades=self.parser.should_upgrade())
+        except PlatformError as error:
+            self._stop_reading(error)
+
+    def _check_length(self, length: int) -> None:
+        """Refuse a body that nobody would read if there were a place."""
+        if length > self._max_body_bytes:
+            self._stop_reading(BodyTooLargeError(f"At most {self._max_body_bytes} bytes are read."))
 
     def _has_place(self) -> bool:
         """Count the request where its work is bounded; those behind another on their connection are counted there."""
@@ -230,17 +219,46 @@ class GuardedConnection(HttpToolsProtocol):
             self._arrived.depart()
             self._arrived = None
 
-    def _refuse(self, error: PlatformError) -> None:
-        """Answer `error` and close; an answer that others still wait for on this connection goes first."""
+    def _start_asgi_task(self, cycle: RequestResponseCycle, app: ASGI3Application) -> None:
+        self._running = cycle
+        super()._start_asgi_task(cycle, app)
+
+    def _give_up(self) -> None:
+        """Let go of the client: nobody waits for the running request any more."""
         self._due = None
-        if self._answering() and not self._in_body:
-            self.cycle.keep_alive = False
+        self._depart()
+        if self._running is not None and not self._running.response_complete:
+            self._running.disconnected = True  # uvicorn says so to the newest only
+            self._running.message_event.set()
+
+    def _is_unread(self) -> bool:
+        return self._in_message or self._broken
+
+    def _refuse(self, error: PlatformError) -> None:
+        """Answer `error` and close; answers that others still wait for on this connection go first, and alone."""
+        self._due = None
+        if self._broken or self.transport.is_closing():
+            return
+        self._broken = True
+        if (last := self._last_whole()) is not None:
+            last.keep_alive = False
             self.flow.pause_reading()
             return
-        begun = self._in_body and not self._overloaded and self.cycle.response_started
-        if not self.pipeline and not begun:
+        if not (self._in_body and not self._overloaded and self.cycle.response_started):
             self._answer(error, close=True)
+        self._give_up()
+        self.cycle = cast("RequestResponseCycle", None)  # as in uvicorn before the first request
         self.transport.close()
+
+    def _last_whole(self) -> RequestResponseCycle | None:
+        """Return the last request that arrived whole and is not answered yet; forget the one behind it."""
+        if self._in_body and self.pipeline:
+            self.pipeline.popleft()
+        elif self._in_body and self._running is self.cycle:
+            return None
+        if self.pipeline:
+            return self.pipeline[0][0]
+        return self._running if self._running is not None and not self._running.response_complete else None
 
     def _answer(self, error: PlatformError, *, close: bool) -> None:
         given = next((value for name, value in self.headers or () if name == b"x-request-id"), b"")
@@ -251,8 +269,6 @@ class GuardedConnection(HttpToolsProtocol):
         else:
             REQUESTS.labels("other", "unknown", error.status_code).inc()
             _log.info("request.refused", status=error.status_code, reason=error.type)
-        if close:
-            self.transport.close()
 
 
 class _Sweep:
@@ -260,6 +276,7 @@ class _Sweep:
 
     def __init__(self, limits: ConnectionLimits) -> None:
         self.shedding = Shedding()
+        self.lingering = Lingering(limits.linger)
         self._every_s = min(MAX_SWEEP_S, limits.head_s / 4, limits.body_s / 4)
         self._timer: asyncio.TimerHandle | None = None
 
@@ -274,6 +291,7 @@ class _Sweep:
         for connection in tuple(connections):
             if isinstance(connection, GuardedConnection):
                 connection.close_if_late(now)
+        self.lingering.close_late(now)
         self.shedding.report()
         if connections:
             self.watch(connections, loop)

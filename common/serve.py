@@ -15,7 +15,8 @@ from pydantic import ValidationError
 from pydantic_core import ErrorDetails
 
 from common.app import Service, SettingsT, State, create_app
-from common.connections import ConnectionLimits, guarded_protocol
+from common.client_limits import ConnectionLimits
+from common.connections import guarded_protocol
 from common.errors import StartupError
 from common.logging import configure_logging
 from common.settings import ServiceSettings, load_settings, worker_socket

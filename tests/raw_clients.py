@@ -1,6 +1,7 @@
 """Speaks HTTP over a bare connection: what no proper client sends, and byte by byte."""
 
 import asyncio
+import socket
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager, suppress
 from dataclasses import dataclass
@@ -61,6 +62,15 @@ class RawClient:
                 return await self._reader.read()
         return b""
 
+    async def is_cut_off(self) -> bool:
+        """Send a byte, and say whether the server was known to take none any more."""
+        await self.send(b"x")
+        return self._writer.transport.is_closing()
+
+    def leave(self) -> None:
+        """Go away without a word; the kernel resets the connection."""
+        self._writer.transport.abort()
+
 
 @asynccontextmanager
 async def raw_client(url: str) -> AsyncIterator[RawClient]:
@@ -72,7 +82,20 @@ async def raw_client(url: str) -> AsyncIterator[RawClient]:
     finally:
         writer.close()
         with suppress(ConnectionError):
-            await writer.wait_closed()
+            async with asyncio.timeout(PATIENCE_S):
+                await writer.wait_closed()
+
+
+async def sent_whole(url: str, data: bytes) -> bytes:
+    """Send all of `data` as many clients do, without a look at what comes back, and return what came until the end."""
+    return await asyncio.to_thread(_sent_whole, url, data)
+
+
+def _sent_whole(url: str, data: bytes) -> bytes:
+    host, _, port = url.removeprefix("http://").partition(":")
+    with socket.create_connection((host, int(port)), timeout=PATIENCE_S) as connection:
+        connection.sendall(data)
+        return b"".join(iter(lambda: connection.recv(65_536), b""))
 
 
 def request(

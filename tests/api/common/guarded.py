@@ -9,7 +9,8 @@ from prometheus_client import REGISTRY
 
 from common.admission import Admission
 from common.app import create_app
-from common.connections import ConnectionLimits, guarded_protocol
+from common.client_limits import ConnectionLimits
+from common.connections import guarded_protocol
 from common.settings import ServiceSettings
 from tests.api.common.conftest import BODY_LIMIT, Tiny
 from tests.raw_clients import RawClient, raw_client, request

@@ -2,12 +2,19 @@
 
 import asyncio
 import json
+from dataclasses import replace
 
 import pytest
+import uvloop
 
+from common.lingering import LingerLimits
 from tests.api.common.conftest import BODY_LIMIT
 from tests.api.common.guarded import LIMITS, SCORED, SHORT, SLOW, Service, counted
-from tests.raw_clients import RawClient, raw_client, request
+from tests.raw_clients import RawClient, raw_client, request, sent_whole
+from tests.waiting import PATIENCE_S, eventually
+
+PATIENT = replace(LIMITS, linger=LingerLimits(seconds=PATIENCE_S))
+MUCH = b"x" * 3_000_000
 
 
 @pytest.fixture
@@ -265,6 +272,116 @@ class TestHeads:
 
             assert first.body == b'{"length":2}'
             assert b"alive" not in await client.rest()
+
+    @pytest.mark.parametrize(
+        "body",
+        [
+            pytest.param(b"zz\r\n", id="a length that is none"),
+            pytest.param(b"0\r\n" + b"X-More: 1\r\n" * 5000, id="trailers without end"),
+        ],
+    )
+    async def test_of_a_broken_body_do_not_take_the_answers_of_the_requests_before(
+        self, service: Service, body: bytes
+    ) -> None:
+        whole = request("/v1/length", method="POST", body=b"{}")
+        broken = request("/v1/length", "Transfer-Encoding: chunked", method="POST") + body
+        async with service.connected() as client:
+            await client.send(SCORED + whole + broken)
+            async with asyncio.timeout(PATIENCE_S):
+                await service.begun.acquire()
+            await client.send(request())
+            service.gate.set()
+
+            answers = [await client.answer(), await client.answer()]
+
+            assert [answer.body for answer in answers] == [b'{"slow":true}', b'{"length":2}']
+            assert answers[-1].headers["connection"] == "close"
+            assert await client.rest() == b""
+
+
+class TestLastAnswers:
+    @pytest.mark.parametrize(
+        ("sent", "status"),
+        [
+            pytest.param(request("/v1/length", method="POST", body=MUCH), 413, id="a declared body"),
+            pytest.param(
+                request("/v1/length", "Transfer-Encoding: chunked", method="POST")
+                + b"%x\r\n%b\r\n0\r\n\r\n" % (len(MUCH), MUCH),
+                413,
+                id="a chunked body",
+            ),
+            pytest.param(b"GET /health HTTP/1.1\r\nX-Endless: " + MUCH, 431, id="a head"),
+            pytest.param(request(method="POST", body=MUCH, host=""), 400, id="what nobody can read"),
+        ],
+    )
+    async def test_reach_a_client_that_sends_on(self, service: Service, sent: bytes, status: int) -> None:
+        async with service.serving(PATIENT) as url:
+            answer = await sent_whole(url, sent)
+
+        assert answer.startswith(b"HTTP/1.1 %d " % status)
+        assert b"\r\nconnection: close\r\n" in answer
+        assert answer.count(b"HTTP/1.1") == 1
+
+    async def test_reach_a_client_that_was_late_and_sends_on(self, service: Service) -> None:
+        limits = replace(SHORT, linger=PATIENT.linger)
+        async with service.connected(limits) as client:
+            await client.send(SCORED[:-1])
+            answer = await client.answer()
+
+            assert answer.status == 408
+            assert await client.rest() == b""
+            assert not await client.is_cut_off()
+            assert not await client.is_cut_off()
+
+    @pytest.mark.parametrize(
+        "linger",
+        [
+            pytest.param(LingerLimits(seconds=0.1), id="seconds"),
+            pytest.param(LingerLimits(seconds=PATIENCE_S, length=5), id="bytes"),
+            pytest.param(LingerLimits(connections=0), id="connections"),
+        ],
+    )
+    async def test_are_not_waited_for_without_end(self, service: Service, linger: LingerLimits) -> None:
+        async with service.connected(replace(SHORT, linger=linger)) as client:
+            await client.send(b"\x16\x03\x01\r\n\r\n")
+
+            assert (await client.answer()).status == 400
+            assert await eventually(client.is_cut_off)
+
+    async def test_are_the_last(self, service: Service) -> None:
+        async with service.connected() as client:
+            await client.send(request(host="") + request())
+            first = await client.answer()
+            await client.send(request())
+
+            assert first.status == 400
+            assert await client.rest() == b""
+
+
+class TestClientsThatLeave:
+    def test_leave_no_error_behind(self, capsys: pytest.CaptureFixture[str]) -> None:
+        with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
+            runner.run(leave_before_the_answer())
+
+        printed = capsys.readouterr()
+        assert '"event":"request.answered"' in printed.out
+        assert "error" not in printed.out + printed.err
+
+
+async def leave_before_the_answer() -> None:
+    """Have a client leave while the first of its two requests is worked on, and wait for the end of that."""
+    service = Service()
+    async with service.serving() as url, raw_client(url) as client:
+        await client.send(SCORED + SCORED)
+        async with asyncio.timeout(PATIENCE_S):
+            await service.begun.acquire()
+        client.leave()
+
+        async def is_noticed() -> bool:
+            return not service.admission.is_full()
+
+        await eventually(is_noticed)
+        service.gate.set()  # the server waits for what runs before it stops
 
 
 async def drip(client: RawClient, drop: bytes) -> None:

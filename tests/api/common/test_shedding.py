@@ -6,6 +6,7 @@ from contextlib import AsyncExitStack
 import pytest
 from structlog.testing import capture_logs
 
+from tests.api.common.conftest import BODY_LIMIT
 from tests.api.common.guarded import SCORED, SHORT, SLOW, Service, counted
 from tests.raw_clients import raw_client, request
 from tests.waiting import eventually
@@ -92,6 +93,44 @@ class TestOverload:
             assert answer.problem() == "overloaded"
             assert answer.headers["connection"] == "close"
             assert await second.rest() == b""
+            service.gate.set()
+
+    @pytest.mark.parametrize(
+        "sent",
+        [
+            pytest.param(
+                request(SLOW, f"Content-Length: {BODY_LIMIT + 1}", method="POST"), id="declared and not sent"
+            ),
+            pytest.param(
+                request(SLOW, "Transfer-Encoding: chunked", method="POST")
+                + (b"400\r\n" + b"x" * 1024 + b"\r\n") * (BODY_LIMIT // 1024 + 1),
+                id="without end",
+            ),
+        ],
+    )
+    async def test_does_not_read_bodies_that_are_too_long(self, service: Service, sent: bytes) -> None:
+        async with service.serving() as url, raw_client(url) as first, raw_client(url) as second:
+            await first.send(SCORED)
+            await service.begun.acquire()
+            await second.send(sent)
+
+            answer = await second.answer()
+            service.gate.set()
+
+            assert answer.problem() == "body-too-large"
+            assert answer.headers["connection"] == "close"
+            assert await second.rest() == b""
+            assert (await first.answer()).status == 200
+
+    async def test_reads_over_bodies_that_are_as_long_as_they_may_be(self, service: Service) -> None:
+        chunks = (b"400\r\n" + b"x" * 1024 + b"\r\n") * (BODY_LIMIT // 1024) + b"0\r\n\r\n"
+        async with service.serving() as url, raw_client(url) as first, raw_client(url) as second:
+            await first.send(SCORED)
+            await service.begun.acquire()
+            for _ in range(2):
+                await second.send(request(SLOW, "Transfer-Encoding: chunked", method="POST") + chunks)
+
+                assert (await second.answer()).problem() == "overloaded"
             service.gate.set()
 
     async def test_leaves_a_connection_its_pause_between_requests_and_no_more(self, service: Service) -> None:
