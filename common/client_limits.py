@@ -54,12 +54,17 @@ def check_head(
     """Raise one of the errors above for a head that is too long, does not name one host, or asks for an upgrade."""
     length = len(url)
     hosts = 0
+    codings = []
     for name, value in headers:
         length += len(name) + len(value) + LINE_ENDS
         hosts += name == b"host"
+        if name == b"transfer-encoding":
+            codings.append(value.strip().lower())
     if length > limits.head_bytes or len(headers) > limits.headers:
         raise HeadTooLargeError
     if hosts != 1:
         raise HeadRefusedError("Host is needed exactly once.")
+    if codings not in ([], [b"chunked"]):  # the parser would pass on what is still encoded
+        raise HeadRefusedError("Transfer-Encoding is taken as chunked only.")
     if upgrades:  # the parser would take the body for another protocol
         raise HeadRefusedError(_NO_UPGRADE)

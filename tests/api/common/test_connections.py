@@ -175,6 +175,10 @@ class TestHeads:
             pytest.param(b"CONNECT x:443 HTTP/1.1\r\nHost: x\r\n\r\n", id="CONNECT"),
             pytest.param(request("/health", "X: a\x00b"), id="NUL"),
             pytest.param(
+                request("/v1/length", "Transfer-Encoding: gzip, chunked", method="POST") + b"0\r\n\r\n",
+                id="an encoded body",
+            ),
+            pytest.param(
                 request("/health", "Connection: Upgrade", "Upgrade: websocket", "Sec-WebSocket-Version: 13"),
                 id="an upgrade",
             ),
