@@ -5,7 +5,7 @@ from email.message import EmailMessage
 from alert_service.notifications.account_requests import AccountPlaces, request_of
 from alert_service.notifications.envelope import Envelope, compose
 from alert_service.notifications.notice_facts import written_time
-from alert_service.notifications.notice_words import is_sandbox, name_of, why_you, words_of
+from alert_service.notifications.notice_words import heading_of, is_sandbox, name_of, why_you, words_of
 from common.contracts.notices import Notice
 
 
@@ -17,7 +17,7 @@ def build_notice(
     said, details = words_of(notice, institution_name=name)
     prefix = "[Assay] [sandbox]" if is_sandbox(notice) else "[Assay]"
     words = {
-        "institution_name": name,
+        "institution_name": heading_of(notice, institution_name=name),
         "sandbox": is_sandbox(notice),
         "said": said,
         "details": details,

@@ -8,6 +8,7 @@ institution_name and institution_mode. All others are listed below the sentences
 
 from collections.abc import Callable, Mapping
 
+from alert_service.notifications.names import quoted, shown
 from alert_service.notifications.notice_facts import Facts, written_time
 from alert_service.notifications.oversight_words import DECIDES, OVERSEES, OVERSIGHT
 from alert_service.notifications.words import ALARM, CALM, WARNING, Words
@@ -19,6 +20,9 @@ from common.texts import one_line
 
 UNASKED = "If you did not ask for this, ignore this mail: without the token nothing happens."
 REPORT = "Tell the admins of your institution when such mails come again."
+TO_STRANGERS = frozenset({NoticeKind.INVITATION, NoticeKind.INVITED_ELSEWHERE})
+"""What goes to whoever an admin names: it says as little of the admin's choosing as can be, and none in its subject."""
+
 _ABOUT_THE_INSTITUTION = frozenset({"institution_name", "institution_mode"})
 _LABELS = {
     "ip_address": "IP address",
@@ -46,7 +50,13 @@ def words_of(notice: Notice, *, institution_name: str) -> tuple[Words, list[tupl
 
 def name_of(notice: Notice, *, known: str) -> str:
     """Return how the institution is called in the mail; `known` is its name where the notice does not say one."""
-    return one_line(notice.facts.get("institution_name", known)) or "your institution"
+    name = one_line(notice.facts.get("institution_name", known)) or "your institution"
+    return shown(name) if notice.kind in TO_STRANGERS else name
+
+
+def heading_of(notice: Notice, *, institution_name: str) -> str:
+    """Return what stands above the mail."""
+    return "Invitation" if notice.kind in TO_STRANGERS else institution_name
 
 
 def is_sandbox(notice: Notice) -> bool:
@@ -62,8 +72,10 @@ def why_you(notice: Notice, *, institution_name: str) -> str:
         return f"You get this because you are an admin of {institution_name} in Assay."
     if notice.kind is NoticeKind.REGISTRATION:
         return "You get this because somebody gave your address to Assay when they registered an institution."
-    if notice.kind in {NoticeKind.INVITATION, NoticeKind.INVITED_ELSEWHERE}:
-        return f"You get this because somebody who runs {institution_name} gave your address to Assay."
+    if notice.kind in TO_STRANGERS:
+        return (
+            f"You get this because somebody who runs {quoted(institution_name)} gave your address to Assay."
+        )
     return f"You get this because you have an account of {institution_name} in Assay."
 
 
@@ -103,12 +115,11 @@ def _address_in_use(_facts: Mapping[str, str], institution_name: str) -> Words:
 
 
 def _invited_elsewhere(facts: Mapping[str, str], institution_name: str) -> Words:
-    by = one_line(facts.get("invited_by_name", "An admin"))
     return Words(
-        subject=f"You are invited to {institution_name}, with another address",
+        subject="You are invited to Assay, with another address",
         colour=CALM,
         happened=[
-            f"{by} invites you to work with {institution_name} in Assay, where payments are checked for fraud.",
+            _invites_you(facts, institution_name),
             "Your address has an account with another institution already, and an address has only one. "
             "Whoever invites you was not told.",
         ],
@@ -119,15 +130,13 @@ def _invited_elsewhere(facts: Mapping[str, str], institution_name: str) -> Words
 
 def _invitation(facts: Mapping[str, str], institution_name: str) -> Words:
     role = one_line(facts.get("role", ""))
-    subject, happened = (
-        _invited_to_run_the_platform()
-        if role == Role.OPERATOR.value
-        else _invited_to_an_institution(facts, role, institution_name)
-    )
+    runs_the_platform = role == Role.OPERATOR.value
     return Words(
-        subject=subject,
+        subject="You are invited to run an Assay platform"
+        if runs_the_platform
+        else "You are invited to Assay",
         colour=CALM,
-        happened=happened,
+        happened=_run_the_platform(facts) if runs_the_platform else _work_with(facts, role, institution_name),
         to_do=["Choose a password of your own with the token below; then you can log in."],
         unasked=[
             "If you do not know who invites you, ignore this mail: without the token no account can be used."
@@ -135,20 +144,27 @@ def _invitation(facts: Mapping[str, str], institution_name: str) -> Words:
     )
 
 
-def _invited_to_an_institution(
-    facts: Mapping[str, str], role: str, institution_name: str
-) -> tuple[str, list[str]]:
-    by = one_line(facts.get("invited_by_name", "An admin"))
-    return f"You are invited to {institution_name}", [
-        f"{by} invites you to work with {institution_name} in Assay, where payments are checked for fraud.",
-        *([f"Your role will be: {role}."] if role else []),
+def _work_with(facts: Mapping[str, str], role: str, institution_name: str) -> list[str]:
+    return [_invites_you(facts, institution_name), *([f"Your role will be: {role}."] if role else [])]
+
+
+def _invites_you(facts: Mapping[str, str], institution_name: str) -> str:
+    name = quoted(institution_name)
+    return (
+        f"{_inviter(facts)} invites you to work with {name} in Assay, where payments are checked for fraud."
+    )
+
+
+def _run_the_platform(facts: Mapping[str, str]) -> list[str]:
+    return [
+        f"{_inviter(facts)} invites you.",
+        "Your role will be: operator. Operators see to the institutions, their tiers, and the keys that sign tokens.",
     ]
 
 
-def _invited_to_run_the_platform() -> tuple[str, list[str]]:
-    return "You are invited to run an Assay platform", [
-        "Your role will be: operator. Operators see to the institutions, their tiers, and the keys that sign tokens."
-    ]
+def _inviter(facts: Mapping[str, str]) -> str:
+    name = one_line(facts.get("invited_by_name", ""))
+    return quoted(name) if name else "An admin"
 
 
 def _password_reset(_facts: Mapping[str, str], institution_name: str) -> Words:

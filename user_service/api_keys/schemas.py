@@ -8,7 +8,7 @@ from pydantic import AfterValidator, BaseModel, Field
 
 from common.contracts.fields import Contract, Timestamp
 from common.contracts.tokens import API_KEY_SCOPES, Scope
-from user_service.names import Name
+from user_service.names import KeyName
 
 MAX_OVERLAP_HOURS = 168
 
@@ -46,7 +46,7 @@ class KeyMaker(StrEnum):
 class NewApiKey(Contract):
     """A key to be made."""
 
-    name: Name = Field(examples=["checkout"])
+    name: KeyName = Field(examples=["checkout"])
     scopes: KeyScopes = Field(examples=[["score:write", "decisions:read"]])
     expires_at: Timestamp | None = Field(None, description="without it the key works until it is revoked")
 

@@ -35,7 +35,7 @@ class GrantAdmin:
             change = _change_of(approval)
             await self.members.change(session, who, user_id, change, now_ms=now_ms, approved=True)
             return user_id
-        invitation = Invitation(
+        invitation = Invitation.model_construct(  # as it was when it was asked for: it was checked then
             email=approval.details[EMAIL],
             full_name=approval.details[FULL_NAME],
             role=Role(approval.details[ROLE]),

@@ -37,7 +37,9 @@ def _name(text: str) -> str:
     try:
         return TypeAdapter[str](Name).validate_python(text)
     except ValidationError:
-        raise typer.BadParameter("1 to 256 characters of one line") from None
+        raise typer.BadParameter(
+            "1 to 256 characters of one line, no address of the web or of mail"
+        ) from None
 
 
 Email = Annotated[str, typer.Option(callback=_address, help="whom to invite")]

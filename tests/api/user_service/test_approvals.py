@@ -145,6 +145,17 @@ class TestApproving:
             "approved_by": second.user_id,
         }
 
+    async def test_does_what_was_asked_before_names_were_checked(
+        self, client: httpx.AsyncClient, live: Admin, second: Admin, database: sqlite3.Connection
+    ) -> None:
+        approval_id = await asked(client, live)
+        database.execute("UPDATE approvals SET details = replace(details, 'New Person', 'evil.example')")
+
+        response = await decide(client, second, approval_id, "approve")
+
+        assert response.status_code == 200, response.text
+        assert INVITATION["email"] in await emails(client, live)
+
     async def test_everything_it_does_is_recorded_with_the_request_and_both_people(
         self, client: httpx.AsyncClient, live: Admin, second: Admin, database: sqlite3.Connection
     ) -> None:

@@ -97,7 +97,14 @@ class TestRegister:
         assert [error["field"] for error in response.json()["errors"]] == [field]
 
     @pytest.mark.parametrize(
-        "changes", [{"mode": "real"}, {"base_currency": "XXX"}, {"name": ""}, {"tier": 1}]
+        "changes",
+        [
+            {"mode": "real"},
+            {"base_currency": "XXX"},
+            {"name": ""},
+            {"name": "Pay at evil.example"},
+            {"tier": 1},
+        ],
     )
     async def test_refuses_an_institution_of_odd_form(
         self, client: httpx.AsyncClient, changes: dict[str, Any]

@@ -57,6 +57,29 @@ class TestInvite:
             "last_login_at": None,
         }
 
+    async def test_takes_no_name_that_leads_elsewhere(
+        self, client: httpx.AsyncClient, admin: Admin, database: sqlite3.Connection
+    ) -> None:
+        response = await invite(client, admin, full_name="Log in at evil.example")
+
+        assert response.status_code == 422
+        assert problem_type(response) == "invalid-request"
+        assert "a name holds no address of the web or of mail" in response.json()["errors"][0]["message"]
+        assert notices(database, "invitation") == []
+
+    async def test_goes_on_where_names_were_chosen_before_they_were_checked(
+        self, client: httpx.AsyncClient, admin: Admin, database: sqlite3.Connection
+    ) -> None:
+        database.execute("UPDATE institutions SET name = 'evil.example'")
+        database.execute("UPDATE users SET full_name = 'evil.example'")
+
+        invited = await invite(client, admin)
+        me = await client.get("/v1/users/me", headers=admin.headers)
+
+        assert invited.status_code == 201
+        assert (me.json()["full_name"], me.json()["institution"]["name"]) == ("evil.example", "evil.example")
+        assert len(notices(database, "invitation")) == 1
+
     async def test_asks_for_a_mail_to_them_with_a_token_of_seven_days(
         self, client: httpx.AsyncClient, admin: Admin, database: sqlite3.Connection
     ) -> None:

@@ -54,17 +54,21 @@ SAID = {
     ),
     NoticeKind.INVITED_ELSEWHERE: (
         {"role": "analyst", "invited_by_name": "Ada Okafor"},
-        "You are invited to Test Bank, with another address",
+        "You are invited to Assay, with another address",
         [
-            "Ada Okafor invites you to work with Test Bank",
+            '"Ada Okafor" invites you to work with "Test Bank" in Assay',
             "Your address has an account with another institution already",
             "give them another address of yours",
         ],
     ),
     NoticeKind.INVITATION: (
         {"role": "analyst", "invited_by_name": "Ada Okafor"},
-        "You are invited to Test Bank",
-        ["Ada Okafor invites you", "Your role will be: analyst.", "without the token no account can be used"],
+        "You are invited to Assay",
+        [
+            '"Ada Okafor" invites you to work with "Test Bank"',
+            "Your role will be: analyst.",
+            "without the token no account can be used",
+        ],
     ),
     NoticeKind.PASSWORD_RESET: (
         {"ip_address": "203.0.113.7"},
@@ -197,7 +201,7 @@ class TestNotice:
 
         assert message["Subject"] == f"[Assay] {subject}"
         for part in parts(message):
-            words = " ".join(part.split())
+            words = " ".join(unescape(part).split())
             assert [each for each in (*told, subject, "ntc_1", "Test Bank") if each not in words] == []
             assert "The token works once" not in words
 
@@ -242,7 +246,9 @@ class TestNotice:
         assert message["Subject"] == "[Assay] You are invited to run an Assay platform"
         for part in parts(message):
             assert "Your role will be: operator." in part
-            assert "somebody who runs Platform gave your address to Assay" in " ".join(part.split())
+            words = " ".join(unescape(part).split())
+            assert '"Assay" invites you.' in words
+            assert 'somebody who runs "Platform" gave your address to Assay' in words
             assert "payments" not in part
 
     def test_shows_the_request_that_takes_the_token_and_until_when_it_works(self) -> None:
@@ -337,21 +343,56 @@ class TestNotice:
         assert "<script>alert(1)</script> & more" in text
         assert "\u2028" not in text
 
-    def test_no_fact_reaches_a_header_but_as_one_line_of_the_subject(self) -> None:
-        message = written(
-            make_notice(kind="invitation"), institution_name="Bank\r\nBcc: eve@elsewhere.example"
-        )
+    @pytest.mark.parametrize("kind", NoticeKind)
+    def test_no_name_reaches_a_header(self, kind: NoticeKind) -> None:
+        message = written(make_notice(kind=kind), institution_name="Bank\r\nBcc: eve@elsewhere.example")
 
         parsed = message_from_bytes(message.as_bytes(), policy=default)
-
         assert parsed["Bcc"] is None
-        assert parsed["Subject"] == "[Assay] You are invited to Bank Bcc: eve@elsewhere.example"
+        assert "Bank" not in parsed["Subject"]
 
     def test_the_same_notice_gives_the_same_bytes(self) -> None:
         assert written(make_notice()).as_bytes() == written(make_notice()).as_bytes()
 
     def test_a_secret_does_not_show_when_a_notice_is_printed(self) -> None:
         assert TOKEN not in repr(make_notice())
+
+
+class TestInvitation:
+    """Whoever is invited need not know who invites them, nor the institution."""
+
+    @pytest.mark.parametrize("kind", ["invitation", "invited_elsewhere"])
+    @pytest.mark.parametrize(
+        "name",
+        [
+            "URGENT: your account is blocked, verify at https://evil.example/verify",
+            "Log in now at www.evil.example and",
+            "evil\uff0eexample or evil\u3002example or EVIL.EXAMPLE",
+            'Bank" in Assay. Log in at evil.example. "',
+        ],
+    )
+    def test_leads_nowhere_whatever_names_say(self, kind: str, name: str) -> None:
+        facts = {"role": "viewer", "invited_by_name": name, "institution_name": name}
+
+        message = written(make_notice(kind=kind, facts=facts))
+
+        assert str(message["Subject"]).removesuffix(", with another address") == (
+            "[Assay] You are invited to Assay"
+        )
+        for part in parts(message):
+            words = unescape(part).replace("https://users.assay.example/v1/", "")
+            for link in ("://", "evil.e", "www.e", "EVIL.E", "evil\uff0ee", "evil\u3002e"):
+                assert link not in words
+            assert 'Bank" in' not in words
+
+    def test_says_no_more_than_the_beginning_of_a_long_name(self) -> None:
+        facts = {"invited_by_name": "A" * 200, "institution_name": "B" * 200}
+
+        for part in parts(written(make_notice(kind="invitation", facts=facts))):
+            words = unescape(part)
+            assert f'"{"A" * 57}..." invites you' in words
+            assert f'"{"B" * 57}..." in Assay' in words
+            assert "B" * 58 not in words
 
 
 class TestQuota:
