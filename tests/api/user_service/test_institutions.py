@@ -124,6 +124,20 @@ class TestRegister:
         assert response.status_code == 422
         assert problem_type(response) == "weak-password"
 
+    async def test_takes_no_address_that_is_another_one_but_for_how_it_is_written(
+        self, client: httpx.AsyncClient
+    ) -> None:
+        kelvin_sign = "\u212a"
+
+        response = await client.post(
+            "/v1/institutions", json=registration(email=f"{kelvin_sign}ate@harbour.example")
+        )
+
+        assert response.status_code == 422
+        assert problem_type(response) == "invalid-request"
+        assert "write it with those" in response.json()["errors"][0]["message"]
+        assert (await register(client, email="kate@harbour.example")).email == "kate@harbour.example"
+
     async def test_takes_a_password_with_half_characters_for_what_it_is(
         self, client: httpx.AsyncClient
     ) -> None:

@@ -1,3 +1,5 @@
+import unicodedata
+
 import pytest
 from pydantic import TypeAdapter, ValidationError
 
@@ -32,6 +34,12 @@ class TestEmailAddress:
             "ada@harbour.example\x00",
             "ada@harbour.example,eve@harbour.example",
             "\ud800@harbour.example",
+            "\u212aate@harbour.example",
+            "kate@\u212aarbour.example",
+            "\u212bke@harbour.example",
+            "\ufb01ona@harbour.example",
+            "\uff41da@harbour.example",
+            "ada\uff20harbour.example",
             "a" * 250 + "@harbour.example",
             7,
             None,
@@ -42,7 +50,24 @@ class TestEmailAddress:
         with pytest.raises(ValidationError):
             ADDRESSES.validate_python(given)
 
+    def test_says_what_is_wrong_with_characters_that_stand_for_others(self) -> None:
+        with pytest.raises(ValidationError, match="holds a character that only looks like others"):
+            ADDRESSES.validate_python("\u212aate@harbour.example")
+
 
 class TestEmailKey:
     def test_is_the_same_in_any_case(self) -> None:
         assert email_key("Ada@harbour.example") == email_key("ADA@harbour.example") == "ada@harbour.example"
+
+    @pytest.mark.parametrize("address", ["H\u0331ana@harbour.example", "\u1e96ana@harbour.example"])
+    def test_is_the_same_where_only_the_small_letter_is_one_character(self, address: str) -> None:
+        assert email_key(ADDRESSES.validate_python(address)) == "\u1e96ana@harbour.example"
+
+    def test_is_not_shared_by_addresses_that_differ_in_more_than_their_case(self) -> None:
+        taken: dict[str, set[str]] = {}
+        for number in range(0x20, 0x20000):
+            character = chr(number)
+            if unicodedata.normalize("NFKC", character) == character and not 0xD800 <= number < 0xE000:
+                taken.setdefault(email_key(character), set()).add(character)
+
+        assert [each for each in taken.values() if len(each) > 2] == []
