@@ -85,6 +85,8 @@ class VelocityUpkeep:
             async with leased(self.calls, self.velocity, institution_id) as lease:
                 if lease is not None and not await self._is_whole(institution_id):
                     await self.rebuilding.run(institution_id, lease)
+                    # at once: until then what was decided without Valkey is missing in what is known
+                    await self.catching_up.run(institution_id, lease)
 
     async def _is_whole(self, institution_id: str) -> bool:
         """Whether there is a state, and none that went back to an earlier moment: a copy, or what was on a disk.

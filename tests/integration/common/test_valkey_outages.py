@@ -145,7 +145,7 @@ class TestAValkeyThatIsKilled:
 
 class TestCallers:
     async def test_who_go_away_take_nothing_from_others(self, calls: ValkeyCalls, proxy: FaultProxy) -> None:
-        await proxy.set(Fault(Mode.SLOW, delay_s=1.0))
+        await proxy.set(Fault(Mode.SLOW, delay_s=0.2))
         words = [asyncio.create_task(calls.call("ECHO", f"{number}")) for number in range(20)]
         await asyncio.sleep(0.05)
 

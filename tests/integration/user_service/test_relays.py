@@ -231,9 +231,7 @@ class TestNotices:
     async def test_without_recipients_reach_the_admins(self, running: Services, admin: Admin) -> None:
         await running.start_alert_service()
 
-        await ask_for_mail(
-            running, admin, kind=NoticeKind.QUOTA, recipients=(), token_id=None, facts={"percent": "50"}
-        )
+        await ask_for_mail(running, admin, kind=NoticeKind.SECURITY_CHANGE, recipients=(), token_id=None)
 
         await running.mails.until(len)
         assert running.mails.received[0].recipients == (admin.email,)
