@@ -40,9 +40,9 @@ class Relay:
 
     `send` takes subject ids and answers whether all of them were delivered. While a target fails, the relay tries
     one row at a time; the first success, its own or the inline sender's, wakes all the others. Each failure halves the
-    batches that follow and each full one that is taken doubles them, so that a target that fails for their size alone is drained too.
-    It is also the one that finds out when the inline sender may try again: after a call as quick as an inline one has
-    to be.
+    batches that follow and each full one that is taken doubles them, so that a target that fails for their size alone is
+    drained too. It is also the one that finds out when the inline sender may try again: after a call as quick as an
+    inline one has to be.
     """
 
     def __init__(
@@ -159,9 +159,7 @@ class Relay:
     async def _settle(self, subjects: Collection[str]) -> None:
         await self._writer.run(lambda c: self._outbox.remove(c, self._target, subjects))
         failpoint("relay.after_mark")
-        if (
-            len(subjects) >= self._batch
-        ):  # a single row that shows that the target is there says nothing of many
+        if len(subjects) >= self._batch:  # one row that was taken says nothing of many
             self._batch = min(self._most, 2 * self._batch)
         if self._failures:
             self._failures = 0

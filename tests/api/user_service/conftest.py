@@ -15,9 +15,12 @@ from pydantic import SecretStr
 
 from common.app import create_app
 from common.contracts.access import Tier
+from common.db import Database
 from tests.asgi import open_app, open_app_apart
+from user_service.account_work.service import AccountTasks
 from user_service.main import SERVICE
 from user_service.settings import RegistrationPolicy, UserSettings
+from user_service.times import DAY_MS
 
 PASSWORD = "tide-and-lantern-42"
 AI_SECRET = "a secret of ai_service that is long enough"
@@ -195,3 +198,11 @@ async def both(
     chosen = settings.model_copy(update={"database_url": SecretStr(postgres_url), **many})
     async with open_app(create_app(SERVICE, chosen)) as one, open_app(create_app(SERVICE, chosen)) as other:
         yield one, other
+
+
+@pytest.fixture
+async def tasks(settings: UserSettings, client: httpx.AsyncClient) -> AsyncIterator[AccountTasks]:
+    """The work beside the requests, over the running service's database."""
+    opened = Database(settings.database_url)
+    yield AccountTasks(opened, keep_approvals_ms=400 * DAY_MS)
+    await opened.engine.dispose()

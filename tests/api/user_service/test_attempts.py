@@ -17,7 +17,6 @@ from argon2 import PasswordHasher
 
 from common.app import create_app
 from common.clock import epoch_ms
-from common.db import Database
 from tests.api.user_service.conftest import PASSWORD, Admin, log_in, problem_type, refresh, register
 from tests.api.user_service.people import (
     MINUTE_MS,
@@ -119,14 +118,6 @@ async def stranger(client: httpx.AsyncClient) -> AsyncIterator[httpx.AsyncClient
     """Somebody at an address where nobody has ever logged in."""
     async with at(client, STRANGE) as opened:
         yield opened
-
-
-@pytest.fixture
-async def tasks(settings: UserSettings, client: httpx.AsyncClient) -> AsyncIterator[AccountTasks]:
-    """The work beside the requests, over the running service's database."""
-    opened = Database(settings.database_url)
-    yield AccountTasks(opened, keep_approvals_ms=400 * DAY_MS)
-    await opened.engine.dispose()
 
 
 class TestGuessingAPassword:

@@ -11,7 +11,6 @@ import httpx
 import pytest
 
 from common.clock import epoch_ms
-from common.db import Database
 from tests.api.user_service.conftest import PASSWORD, Admin, problem_type, refresh
 from tests.api.user_service.people import (
     MINUTE_MS,
@@ -27,7 +26,6 @@ from tests.api.user_service.people import (
     wait_out,
 )
 from user_service.account_work.service import AccountTasks
-from user_service.settings import UserSettings
 from user_service.times import DAY_MS
 
 WRONG_CODE = "000000x"
@@ -55,14 +53,6 @@ async def thief(client: httpx.AsyncClient) -> AsyncIterator[httpx.AsyncClient]:
     """Somebody who knows the password, at an address where nobody has ever logged in."""
     async with at(client, "203.0.113.9") as opened:
         yield opened
-
-
-@pytest.fixture
-async def tasks(settings: UserSettings, client: httpx.AsyncClient) -> AsyncIterator[AccountTasks]:
-    """The work beside the requests, over the running service's database."""
-    opened = Database(settings.database_url)
-    yield AccountTasks(opened, keep_approvals_ms=400 * DAY_MS)
-    await opened.engine.dispose()
 
 
 async def show(

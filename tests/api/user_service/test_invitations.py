@@ -1,13 +1,11 @@
 """Invitations reserve nothing, reveal nothing, and expire."""
 
 import sqlite3
-from collections.abc import AsyncIterator
 
 import httpx
 import pytest
 
 from common.clock import epoch_ms
-from common.db import Database
 from tests.api.user_service.conftest import Admin, log_in, problem_type, register
 from tests.api.user_service.people import (
     accept,
@@ -20,7 +18,6 @@ from tests.api.user_service.people import (
     notices,
 )
 from user_service.account_work.service import BATCH, AccountTasks
-from user_service.settings import UserSettings
 
 DAY_MS = 86_400_000
 GRACE = "grace@harbour.example"
@@ -30,14 +27,6 @@ GRACE = "grace@harbour.example"
 async def other(client: httpx.AsyncClient, admin: Admin) -> Admin:
     """An admin of another institution."""
     return await register(client, email="eve@elsewhere.example")
-
-
-@pytest.fixture
-async def tasks(settings: UserSettings, client: httpx.AsyncClient) -> AsyncIterator[AccountTasks]:
-    """The work beside the requests, over the running service's database."""
-    opened = Database(settings.database_url)
-    yield AccountTasks(opened, keep_approvals_ms=400 * DAY_MS)
-    await opened.engine.dispose()
 
 
 def seen(member: dict[str, object]) -> dict[str, object]:

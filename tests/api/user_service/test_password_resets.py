@@ -1,6 +1,5 @@
 import asyncio
 import sqlite3
-from collections.abc import AsyncIterator
 from contextlib import closing
 
 import httpx
@@ -8,7 +7,6 @@ import pytest
 
 from common.app import create_app
 from common.clock import epoch_ms
-from common.db import Database
 from tests.api.user_service.conftest import PASSWORD, Admin, log_in, problem_type, refresh, register
 from tests.api.user_service.people import (
     MINUTE_MS,
@@ -34,7 +32,6 @@ from tests.waiting import eventually
 from user_service.account_work.service import MAX_TRIES, AccountTasks
 from user_service.main import SERVICE
 from user_service.settings import UserSettings
-from user_service.times import DAY_MS
 
 
 async def ask(client: httpx.AsyncClient, email: str) -> httpx.Response:
@@ -54,14 +51,6 @@ def add_reset(database: sqlite3.Connection, task_id: str, of: Admin, *, due_at_m
         "INSERT INTO account_tasks VALUES (?, 'reset', ?, '', '', NULL, 1, 0, ?)",
         (task_id, of.user_id, due_at_ms),
     )
-
-
-@pytest.fixture
-async def tasks(settings: UserSettings, client: httpx.AsyncClient) -> AsyncIterator[AccountTasks]:
-    """The work beside the requests, over the running service's database."""
-    opened = Database(settings.database_url)
-    yield AccountTasks(opened, keep_approvals_ms=400 * DAY_MS)
-    await opened.engine.dispose()
 
 
 class TestAsk:

@@ -3,14 +3,12 @@
 import asyncio
 import sqlite3
 from collections import Counter
-from collections.abc import AsyncIterator
 
 import httpx
 import pytest
 
 from common.app import create_app
 from common.clock import epoch_ms
-from common.db import Database
 from tests.api.user_service.appointed import changed
 from tests.api.user_service.conftest import PASSWORD, Admin, problem_type, register, registration
 from tests.api.user_service.people import (
@@ -47,14 +45,6 @@ async def admin(settings: UserSettings, client: httpx.AsyncClient) -> Admin:
     """Somebody who has an account; they registered when that was open."""
     async with open_app_apart(create_app(SERVICE, changed(settings, registration="open"))) as before:
         return await register(before)
-
-
-@pytest.fixture
-async def tasks(settings: UserSettings, client: httpx.AsyncClient) -> AsyncIterator[AccountTasks]:
-    """The work beside the requests, over the running service's database."""
-    opened = Database(settings.database_url)
-    yield AccountTasks(opened, keep_approvals_ms=400 * DAY_MS)
-    await opened.engine.dispose()
 
 
 async def ask(client: httpx.AsyncClient, email: str = NEW, **changes: object) -> httpx.Response:
